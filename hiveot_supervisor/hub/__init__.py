@@ -1,0 +1,1 @@
+"""Talking to a hub: one port (`client`), its bindings, and the envelopes they share."""
