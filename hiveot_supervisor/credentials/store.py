@@ -1,0 +1,225 @@
+"""Credential files: written atomically and owner-only from birth, read with a bound.
+
+Owns the rules for secrets on disk (0600 files in 0700 folders that nobody else may write). Knows nothing
+about what the files contain, and never removes a file before its replacement is complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from hiveot_supervisor.errors import CredentialError, TimedOut
+
+PRIVATE_MODE = 0o600
+FOLDER_MODE = 0o700
+MAX_SIZE = 64 * 1024
+"""Bytes; no key, token or certificate is larger."""
+
+_LEFTOVER_AGE = 3600.0
+
+
+def ensure_folder(path: Path) -> None:
+    """Create the folder (0700, parents too) if missing, and check that only we can change what lies in it.
+
+    Raises CredentialError when it cannot be made, belongs to another user, or is writable by group or others.
+    """
+    try:
+        path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    except OSError as err:
+        raise CredentialError(f"cannot create the folder {path}", why=_reason(err)) from err
+    os.close(_open_folder(path))
+
+
+def write_file(path: Path, data: bytes, *, mode: int = PRIVATE_MODE, owner: tuple[int, int] | None = None) -> None:
+    """Put `data` at `path`, all or nothing: the old file stays until the new one is on the disk.
+
+    owner: (uid, gid) that the file shall belong to; only root can give files away. A symbolic link at `path`
+    is replaced, never followed. Raises CredentialError (folder not ours, disk full, …); then nothing has
+    changed.
+    """
+    folder = _open_folder(path.parent)
+    try:
+        temporary = f".{path.name}.{secrets.token_hex(6)}.tmp"
+        try:
+            _write_new(folder, temporary, data, mode, owner)
+            os.replace(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary, dir_fd=folder)
+            raise
+        os.fsync(folder)
+    except OSError as err:
+        raise CredentialError(f"cannot write {path}", why=_reason(err), hint=_hint(err)) from err
+    finally:
+        os.close(folder)
+
+
+def read_file(path: Path, *, limit: int = MAX_SIZE) -> bytes:
+    """The content of a credential file.
+
+    Raises FileNotFoundError when there is none, CredentialError when it cannot be read, is no regular file,
+    or is larger than `limit` bytes.
+    """
+    try:
+        # O_NONBLOCK: a FIFO put in our way must not hang us.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except OSError as err:
+        hint = f"it must be readable by {_user_name(os.geteuid())}"
+        raise CredentialError(f"cannot read {path}", why=_reason(err), hint=hint) from err
+    with os.fdopen(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise CredentialError(f"{path} is not a regular file")
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise CredentialError(f"{path} is too large", why=f"more than {limit} bytes")
+    return data
+
+
+def read_text(path: Path) -> str:
+    """Like `read_file`, as text without surrounding white space. Raises CredentialError when it is not
+    ASCII.
+    """
+    try:
+        return read_file(path).decode("ascii").strip()
+    except UnicodeDecodeError as err:
+        raise CredentialError(f"{path} is not text") from err
+
+
+def tighten(path: Path) -> bool:
+    """Take away what group and others may do with a file of ours. True when something had to change.
+
+    Files of other users and symbolic links are left alone. Raises FileNotFoundError, CredentialError.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as err:
+        if err.errno == errno.ELOOP:
+            return False
+        if isinstance(err, FileNotFoundError):
+            raise
+        raise CredentialError(f"cannot open {path}", why=_reason(err)) from err
+    try:
+        found = os.fstat(fd)
+        if found.st_uid != os.geteuid() or not found.st_mode & 0o077:
+            return False
+        os.fchmod(fd, stat.S_IMODE(found.st_mode) & 0o700)
+        return True
+    finally:
+        os.close(fd)
+
+
+def sweep(folder: Path, *, now: float) -> list[Path]:
+    """Remove what a killed writer left behind: temporary files older than an hour. Returns what was
+    removed.
+    """
+    removed = []
+    for path in folder.glob(".*.tmp"):
+        with contextlib.suppress(OSError):
+            if now - path.lstat().st_mtime > _LEFTOVER_AGE:
+                path.unlink()
+                removed.append(path)
+    return removed
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, timeout: float) -> Iterator[None]:
+    """Hold an exclusive lock on the file `path` (created if missing, never removed) while the block runs.
+
+    Works between processes and is released when the holder dies. Raises TimedOut after `timeout` seconds.
+    """
+    ensure_folder(path.parent)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE_MODE)
+    except OSError as err:
+        raise CredentialError(f"cannot open the lock {path}", why=_reason(err), hint=_hint(err)) from err
+    try:
+        deadline = time.monotonic() + timeout
+        while not _try_lock(fd):
+            if time.monotonic() >= deadline:
+                raise TimedOut(f"another process holds {path}", why=f"waited {timeout:g} s")
+            time.sleep(0.02)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _open_folder(path: Path) -> int:
+    """A descriptor of a folder that only we (or root) control; what follows works on it, whatever happens to
+    the path.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as err:
+        hint = f"it must be a folder of {_user_name(os.geteuid())} with mode 0700"
+        raise CredentialError(f"cannot use the folder {path}", why=_reason(err), hint=hint) from err
+    found = os.fstat(fd)
+    us = os.geteuid()
+    if found.st_uid not in (us, 0):
+        os.close(fd)
+        raise CredentialError(
+            f"will not keep credentials in {path}",
+            why=f"the folder belongs to {_user_name(found.st_uid)}, not to {_user_name(us)}",
+            hint=f"run as {_user_name(found.st_uid)}, or: chown {_user_name(us)} {path}",
+        )
+    if found.st_mode & 0o022:
+        os.close(fd)
+        raise CredentialError(
+            f"will not keep credentials in {path}",
+            why=f"others may write to it (mode {stat.S_IMODE(found.st_mode):04o})",
+            hint=f"chmod 0700 {path}",
+        )
+    return fd
+
+
+def _write_new(folder: int, name: str, data: bytes, mode: int, owner: tuple[int, int] | None) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(name, flags, PRIVATE_MODE, dir_fd=folder)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+        os.fchmod(fd, mode)
+        if owner is not None and owner != (os.geteuid(), os.getegid()):
+            os.fchown(fd, *owner)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _reason(err: OSError) -> str:
+    return (err.strerror or str(err)).lower()
+
+
+def _hint(err: OSError) -> str:
+    if err.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free some space; the old file, if any, is unchanged"
+    if err.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"the folder must be writable by {_user_name(os.geteuid())}"
+    return ""
+
+
+def _user_name(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
