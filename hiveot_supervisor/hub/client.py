@@ -7,12 +7,12 @@ its own: listener methods may publish and respond, but must not block and must n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 
 class Right(StrEnum):
@@ -51,11 +51,25 @@ class Request:
     reply_to: str = ""
 
 
+class NotificationKind(StrEnum):
+    """What an observer can subscribe to."""
+
+    EVENT = "event"
+    PROPERTY = "property"
+    TD = "td"
+    PRESENCE = "presence"
+
+
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """An event or property value received by a subscriber. `kind` is `event` or `property`."""
+    """What a subscriber received.
 
-    kind: str
+    kind: event and property: `value` is theirs (None = the property was removed); td: the Thing Description, None =
+    removed, `name` is empty; presence: the document of docs/mqtt-hub.md §3, only `agent_id` is filled besides.
+    seq/epoch: numbering of the agent's events, if it numbers them.
+    """
+
+    kind: NotificationKind
     agent_id: str
     thing_id: str
     name: str
@@ -63,6 +77,10 @@ class Notification:
     timestamp: str = ""
     seq: int | None = None
     epoch: str | None = None
+
+
+Observer: TypeAlias = Callable[[Notification], None]
+"""Called from the binding's dispatch thread; must not block."""
 
 
 class HubListener(Protocol):
@@ -115,7 +133,14 @@ class HubClient(Protocol):
         ...
 
     def publish_event(
-        self, thing_id: str, name: str, value: Any, *, seq: int | None = None, epoch: str | None = None, created: str = ""
+        self,
+        thing_id: str,
+        name: str,
+        value: Any,
+        *,
+        seq: int | None = None,
+        epoch: str | None = None,
+        created: str = "",
     ) -> Future[None]: ...
 
     def publish_property(self, thing_id: str, name: str, value: Any) -> Future[None]: ...
@@ -125,10 +150,25 @@ class HubClient(Protocol):
     def respond_error(self, request: Request, title: str, *, detail: str = "", status: int = 400) -> Future[None]: ...
 
     def invoke_action(
-        self, agent_id: str, thing_id: str, name: str, input: Any = None, *, right: Right = Right.ACTION, timeout: float = 10.0
+        self,
+        agent_id: str,
+        thing_id: str,
+        name: str,
+        input: Any = None,
+        *,
+        right: Right = Right.ACTION,
+        timeout: float = 10.0,
     ) -> Any:
         """Ask another agent and wait for its answer. Returns the output.
 
         Raises HubUnavailable when not connected, RequestTimeout when no answer came, HubError with the error's title.
+        """
+        ...
+
+    def subscribe(self, kinds: Iterable[NotificationKind], observer: Observer, *, agent_id: str = "") -> Future[None]:
+        """Have `observer` called for everything of these kinds, of all agents or of one, retained values first.
+
+        Holds across reconnects, may be called before `start`. Completes when the hub has accepted it, HubRefused when
+        rights are missing. Delivery is at least once.
         """
         ...

@@ -1,0 +1,27 @@
+"""Choose the hub binding by the scheme of the URL; the binding's library is imported only when it is chosen."""
+
+from __future__ import annotations
+
+import urllib.parse
+
+from hiveot_supervisor.errors import HubError
+from hiveot_supervisor.hub.client import Account, HubClient
+
+
+def make_client(
+    url: str, account: Account, *, agent: bool = True, instance: str | None = None, version: str = ""
+) -> HubClient:
+    """A client for the hub at `url`, not started yet.
+
+    agent: see `hub.mqtt.MqttHubClient`. Raises HubError when there is no binding for the URL.
+    """
+    scheme = urllib.parse.urlsplit(url).scheme
+    if scheme == "wss":
+        raise HubError(
+            "the websocket binding is not yet supported",
+            why=url,
+            hint="set hub.url to mqtts://host:8883",
+        )
+    from hiveot_supervisor.hub.mqtt import MqttHubClient
+
+    return MqttHubClient(url, account, agent=agent, instance=instance, version=version)

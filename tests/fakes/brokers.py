@@ -1,0 +1,274 @@
+"""Real MQTT brokers for tests: Mosquitto and the NATS server, TLS, password logins, on ephemeral loopback ports.
+
+A broker lives in its own folder with `ca.pem` and one `{user}.token` file (the password) for each of `USERS`, so a
+hub client can use them like a home's certs folder. Brokers die with the test process.
+"""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import datetime
+import hashlib
+import ipaddress
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from hiveot_supervisor.hub.client import Account
+
+START_TIMEOUT = 10.0
+
+# user -> topics that it may publish, topics that it may subscribe; `#` and `+` as in MQTT
+USERS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
+    "launcher": (["hiveot/#"], ["hiveot/#"]),
+    "authn": (["hiveot/#"], ["hiveot/#"]),
+    "admin": (["hiveot/#"], ["hiveot/#"]),
+    "sleeper": (["hiveot/#"], ["hiveot/#"]),
+    "viewer": (
+        ["hiveot/read/+/+/+/viewer", "hiveot/presence/viewer"],
+        ["hiveot/td/#", "hiveot/prop/#", "hiveot/event/#", "hiveot/presence/#", "hiveot/inbox/viewer/#"],
+    ),
+    "nobody": (["hiveot/action/authn/User/+/nobody"], ["hiveot/inbox/nobody/#"]),
+}
+
+
+class Broker:
+    """One broker; `start`, `kill` (as kill -9), `stop` (SIGTERM) can be called again and again on the same port."""
+
+    kind = ""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.host = "localhost"
+        self.port = free_port()
+        self.log = folder / "broker.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        make_certificates(folder)
+        for user in USERS:
+            (folder / f"{user}.token").write_text(f"token-of-{user}\n")
+        self._configure()
+
+    @property
+    def url(self) -> str:
+        return f"mqtts://{self.host}:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def account(self, user: str) -> Account:
+        return Account(user, self.folder / f"{user}.token", self.folder / "ca.pem")
+
+    def start(self) -> None:
+        """Start and wait until it listens."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                preexec_fn=_die_with_parent,
+            )
+        deadline = time.monotonic() + START_TIMEOUT
+        while not listens(self.port):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{self.kind} did not start:\n{self.log.read_text()}")
+            time.sleep(0.005)
+
+    def kill(self) -> None:
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        self._end(signal.SIGTERM)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait(START_TIMEOUT)
+            self._process = None
+
+    def _configure(self) -> None:
+        raise NotImplementedError
+
+    def _command(self) -> list[str]:
+        raise NotImplementedError
+
+
+class Mosquitto(Broker):
+    """Mosquitto with a password file and an ACL file."""
+
+    kind = "mosquitto"
+
+    @staticmethod
+    def executable() -> str | None:
+        return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+
+    def _configure(self) -> None:
+        folder = self.folder
+        (folder / "passwd").write_text("".join(f"{user}:{_mosquitto_hash(f'token-of-{user}')}\n" for user in USERS))
+        rules = []
+        for user, (publish, subscribe) in USERS.items():
+            rules += [
+                f"user {user}",
+                *(f"topic write {t}" for t in publish),
+                *(f"topic read {t}" for t in subscribe),
+                "",
+            ]
+        (folder / "acl").write_text("\n".join(rules))
+        (folder / "mosquitto.conf").write_text(
+            f"""user {pwd.getpwuid(os.getuid()).pw_name}
+per_listener_settings false
+allow_anonymous false
+password_file {folder}/passwd
+acl_file {folder}/acl
+set_tcp_nodelay true
+max_packet_size 1048576
+persistence true
+persistence_location {folder}/
+autosave_interval 1
+autosave_on_changes true
+listener {self.port} 127.0.0.1
+cafile {folder}/ca.pem
+certfile {folder}/server.pem
+keyfile {folder}/server.key
+"""
+        )
+
+    def _command(self) -> list[str]:
+        return [self.executable() or "mosquitto", "-v", "-c", str(self.folder / "mosquitto.conf")]
+
+
+class Nats(Broker):
+    """The NATS server with its MQTT listener and users in the configuration."""
+
+    kind = "nats"
+
+    @staticmethod
+    def executable() -> str | None:
+        beside = Path(sys.executable).parent / "nats-server"
+        return str(beside) if beside.exists() else shutil.which("nats-server")
+
+    def _configure(self) -> None:
+        folder = self.folder
+        users = [
+            {
+                "user": user,
+                "password": f"token-of-{user}",
+                "permissions": {
+                    "publish": [s for t in publish for s in nats_subjects(t)],
+                    "subscribe": [s for t in subscribe for s in nats_subjects(t)] + ["$MQTT.sub.>"],
+                },
+            }
+            for user, (publish, subscribe) in USERS.items()
+        ]
+        config = {
+            "server_name": "hub",
+            "listen": f"127.0.0.1:{free_port()}",
+            "max_payload": 1048576,
+            "jetstream": {"store_dir": str(folder / "store"), "limits": {"default_max_consumers": 20000}},
+            "mqtt": {
+                "listen": f"127.0.0.1:{self.port}",
+                "ack_wait": "5s",
+                "tls": {"cert_file": str(folder / "server.pem"), "key_file": str(folder / "server.key")},
+            },
+            "accounts": {"HUB": {"jetstream": "enabled", "users": users}, "SYS": {}},
+            "system_account": "SYS",
+        }
+        (folder / "nats.conf").write_text(json.dumps(config, indent=1))
+
+    def _command(self) -> list[str]:
+        return [self.executable() or "nats-server", "-c", str(self.folder / "nats.conf")]
+
+
+KINDS: Mapping[str, type[Broker]] = {kind.kind: kind for kind in (Mosquitto, Nats)}
+
+
+def make_broker(kind: str, folder: Path) -> Broker:
+    """A broker of that kind, not started."""
+    return KINDS[kind](folder)
+
+
+def available(kind: str) -> bool:
+    return KINDS[kind].executable() is not None  # type: ignore[attr-defined]
+
+
+def nats_subjects(topic: str) -> list[str]:
+    """An MQTT filter as NATS subjects: `a/#` matches `a` too, `.` in a level is `//`."""
+    subject = topic.replace(".", "//").replace("/", ".").replace("+", "*")
+    return [subject[:-2], subject[:-1] + ">"] if subject.endswith(".#") else [subject]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def make_certificates(folder: Path) -> None:
+    """`ca.pem`, `server.pem`, `server.key` for localhost and 127.0.0.1."""
+    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test CA")])
+    ca = _certificate(ca_name, ca_key.public_key(), ca_name).add_extension(x509.BasicConstraints(True, None), True)
+    ca = ca.add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), False)
+    server = _certificate(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hub")]), key.public_key(), ca_name)
+    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    server = server.add_extension(x509.SubjectAlternativeName(names), False)
+    server = server.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)
+    authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
+    server = server.add_extension(authority, False)
+    pem = serialization.Encoding.PEM
+    (folder / "ca.pem").write_bytes(ca.sign(ca_key, hashes.SHA256()).public_bytes(pem))
+    (folder / "server.pem").write_bytes(server.sign(ca_key, hashes.SHA256()).public_bytes(pem))
+    (folder / "server.key").write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+
+
+def _certificate(subject: x509.Name, key: ec.EllipticCurvePublicKey, issuer: x509.Name) -> x509.CertificateBuilder:
+    now = datetime.datetime.now(datetime.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(minutes=5))
+        .not_valid_after(now + datetime.timedelta(days=2))
+    )
+
+
+def _mosquitto_hash(password: str) -> str:
+    salt, rounds = os.urandom(12), 101
+    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, rounds)
+    return f"$7${rounds}${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"
+
+
+_LIBC = ctypes.CDLL(None)
+
+
+def _die_with_parent() -> None:
+    _LIBC.prctl(1, signal.SIGKILL)
