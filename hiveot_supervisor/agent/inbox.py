@@ -1,0 +1,69 @@
+"""What can happen to the agent: the items of its one queue. Threads only put; the main loop alone acts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hiveot_supervisor.hub.client import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """supervisord reported something (`supervisord.listener.Event`), or there is a gap in its reports."""
+
+    event: Any
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisordGone:
+    """Standard input ended: supervisord is dead, or has closed us out."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubUp:
+    """Logged in to the hub (again)."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubReady:
+    """The hub's account service answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubDown:
+    """The connection to the hub is gone, or it refuses us."""
+
+    reason: str
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A consumer's request came in."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Provisioned:
+    """Credentials of a plugin were made (or not: `error`, and whether trying again makes sense)."""
+
+    plugin: str
+    error: str = ""
+    retry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The hub took an outbox row (or not: `error`)."""
+
+    seq: int
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Signalled:
+    """A signal arrived."""
+
+    number: int

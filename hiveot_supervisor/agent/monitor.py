@@ -1,0 +1,83 @@
+"""CPU and memory of process trees, sampled with psutil.
+
+One pass over all processes serves all plugins; CPU is the share of one core since the previous pass. It judges nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import psutil
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Of a process and all its descendants: CPU in percent of one core, resident memory in bytes, process count."""
+
+    cpu: float
+    rss: int
+    processes: int
+
+
+class Monitor:
+    """Samples trees by their root PID; remembers CPU times between calls."""
+
+    def __init__(self) -> None:
+        self._times: dict[tuple[int, float], float] = {}
+        self._last = time.monotonic()
+
+    def sample(self, roots: Mapping[str, int]) -> dict[str, Usage]:
+        """Usage of each tree in `roots` (name -> PID of its root). Trees that are gone are left out."""
+        now = time.monotonic()
+        elapsed = max(now - self._last, 0.001)
+        owners = {pid: name for name, pid in roots.items()}
+        processes, parents = self._processes()
+        members: dict[str, list[psutil.Process]] = {}
+        for pid, process in processes.items():
+            owner = _owner(pid, parents, owners)
+            if owner is not None:
+                members.setdefault(owner, []).append(process)
+        times: dict[tuple[int, float], float] = {}
+        result = {name: self._usage(trees, elapsed, times) for name, trees in members.items()}
+        self._times, self._last = times, now
+        return result
+
+    @staticmethod
+    def _processes() -> tuple[dict[int, psutil.Process], dict[int, int]]:
+        processes: dict[int, psutil.Process] = {}
+        parents: dict[int, int] = {}
+        for process in psutil.process_iter():
+            try:
+                parents[process.pid] = process.ppid()
+            except psutil.Error:
+                continue
+            processes[process.pid] = process
+        return processes, parents
+
+    def _usage(
+        self, processes: list[psutil.Process], elapsed: float, times: dict[tuple[int, float], float]
+    ) -> Usage:
+        used, rss = 0.0, 0
+        for process in processes:
+            try:
+                with process.oneshot():
+                    cpu = process.cpu_times()
+                    rss += process.memory_info().rss
+                    key = (process.pid, process.create_time())
+            except psutil.Error:
+                continue
+            times[key] = cpu.user + cpu.system
+            used += times[key] - self._times.get(key, times[key])
+        return Usage(round(100 * used / elapsed, 1), rss, len(processes))
+
+
+def _owner(pid: int, parents: Mapping[int, int], owners: Mapping[int, str]) -> str | None:
+    for _ in range(64):
+        if pid in owners:
+            return owners[pid]
+        pid = parents.get(pid, 0)
+        if pid <= 1:
+            return None
+    return None

@@ -1,0 +1,135 @@
+"""The agent's ports to the machine: processes seen through /proc, prestart's reasons, credentials made in the background."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from hiveot_supervisor.agent.inbox import Provisioned
+from hiveot_supervisor.agent.table import Entry, Gate
+from hiveot_supervisor.credentials import provision
+from hiveot_supervisor.errors import CredentialError, ExitCode, HiveotError, HubUnavailable, RequestTimeout
+from hiveot_supervisor.hub.client import HubClient
+from hiveot_supervisor.model import Paths
+
+log = logging.getLogger(__name__)
+
+_PRESTART = b"hiveot_supervisor.prestart"
+_GATES = (int(ExitCode.TRY_LATER), int(ExitCode.NEVER))
+
+
+class MachineProcesses:
+    """Processes of this machine, through /proc."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._reasons = paths.prestart_dir
+        self._script = str(paths.plugin_dir).encode()
+        self._parent = _command_line(os.getppid())
+
+    def executed(self, pid: int) -> bool:
+        """The process runs the plugin's own program, or is gone (its end will be reported)."""
+        line = _command_line(pid)
+        if not line:
+            return False
+        words = line.split(b"\0")
+        ours = any(w.startswith(self._script) and w.endswith(b".sh") for w in words[1:2]) or _PRESTART in words
+        return line != self._parent and not ours
+
+    def gate(self, plugin_id: str, pid: int) -> Gate | None:
+        """prestart's reason for an exit 111 or 100, if it is of this very process."""
+        try:
+            data = json.loads((self._reasons / f"{plugin_id}.json").read_text())
+            if data["pid"] != pid or data["code"] not in _GATES:
+                return None
+            return Gate(int(data["code"]), str(data["reason"])[:500])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+class BackgroundCredentials:
+    """Makes credentials one after another in a thread of its own, over the agent's hub connection."""
+
+    def __init__(self, paths: Paths, hub: HubClient, put: Callable[[Provisioned], None]) -> None:
+        self._paths = paths
+        self._hub = hub
+        self._put = put
+        self._jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def valid(self, plugin_id: str) -> bool:
+        """All that is needed is there and not expired (a renewal may be due)."""
+        try:
+            status = provision.inspect(provision.Files.of(self._paths, plugin_id))
+        except (CredentialError, OSError):
+            return False
+        return not provision.plan(status, now=time.time()).must
+
+    def prepare(self, plugin_id: str) -> None:
+        """Queue a plugin; a `Provisioned` item tells the outcome."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="credentials", daemon=True)
+            self._thread.start()
+        self._jobs.put(plugin_id)
+
+    def _work(self) -> None:
+        while True:
+            plugin_id = self._jobs.get()
+            try:
+                provision.ensure(
+                    provision.Files.of(self._paths, plugin_id), provision.ask_via(self._hub), now=time.time
+                )
+                self._put(Provisioned(plugin_id))
+            except (HubUnavailable, RequestTimeout) as error:
+                self._put(Provisioned(plugin_id, str(error.what), retry=True))
+            except (HiveotError, OSError) as error:
+                log.error("credentials of %s: %s", plugin_id, error)
+                self._put(Provisioned(plugin_id, f"no credentials: {error}".splitlines()[0]))
+
+
+def end_orphans(entries: Iterable[Entry], *, grace: float = 1.0) -> None:
+    """supervisord is dead: end what is left of the plugins' process groups, TERM first, KILL after `grace` seconds."""
+    groups = [e.pid for e in entries if e.pid > 0 and _is_group_of(e.pid)]
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for group in groups:
+            try:
+                os.killpg(group, number)
+            except (ProcessLookupError, PermissionError):
+                continue
+        deadline = time.monotonic() + grace
+        while number == signal.SIGTERM and time.monotonic() < deadline and any(_group_alive(g) for g in groups):
+            time.sleep(0.02)
+        groups = [g for g in groups if _group_alive(g)]
+
+
+def _is_group_of(pid: int) -> bool:
+    """The PID still leads a process group (supervisord makes each child a group leader), or its group lives on."""
+    try:
+        return os.getpgid(pid) == pid
+    except ProcessLookupError:
+        return _group_alive(pid)
+    except PermissionError:
+        return False
+
+
+def _group_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

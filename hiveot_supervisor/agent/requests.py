@@ -1,0 +1,241 @@
+"""What consumers ask of the launcher's Thing: the Go launcher's actions and ours.
+
+A request is answered once, when what it asked for has settled (started plugins must stay up for `startWait`), or with
+an error that names the reason. Wrong thing, name, input type or right: an error answer, nothing done.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from hiveot_supervisor.agent import things
+from hiveot_supervisor.agent.core import Agent
+from hiveot_supervisor.agent.table import Entry
+from hiveot_supervisor.hub.client import Request, Right
+from hiveot_supervisor.model import Cause, PluginState
+
+log = logging.getLogger(__name__)
+
+_ORDER = [Right.READ, Right.ACTION, Right.CONFIG, Right.ADMIN]
+_ENDED = frozenset({PluginState.FAILED, PluginState.BACKOFF, PluginState.EXITED, PluginState.MISSING})
+START_TIMEOUT = 60.0
+MAX_PENDING = 200
+"""Requests that may wait for their outcome at once; more are refused."""
+
+
+class Refused(Exception):
+    """The request cannot be carried out; the text is the answer's error title."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A request whose outcome is awaited. `entries` are the plugins it is about."""
+
+    request: Request
+    starting: bool
+    entries: list[Entry]
+    deadline: float
+    single: bool
+    after: Callable[[], None] | None = None
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+class Requests:
+    """Serves the actions; used by the main loop only."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._pending: list[_Pending] = []
+        self._handlers: dict[str, Callable[[Request], None]] = {
+            "listPlugins": self._list,
+            "startPlugin": self._start,
+            "stopPlugin": self._stop,
+            "restartPlugin": self._restart,
+            "enablePlugin": lambda r: self._set_enabled(r, True),
+            "disablePlugin": lambda r: self._set_enabled(r, False),
+            "startAllPlugins": self._start_all,
+            "stopAllPlugins": self._stop_all,
+        }
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self._pending)
+
+    def handle(self, request: Request) -> None:
+        """Carry a request out, or answer why not."""
+        try:
+            self._check(request)
+            self._handlers[request.name](request)
+        except Refused as refusal:
+            self._agent.hub.respond_error(request, str(refusal))
+
+    def _check(self, request: Request) -> None:
+        if request.thing_id != things.THING_ID:
+            raise Refused(f"unknown Thing '{request.thing_id}' of this launcher; its Thing is '{things.THING_ID}'")
+        if request.operation != "invokeaction" or request.name not in self._handlers:
+            raise Refused(f"unknown action '{request.name}'; the actions are {', '.join(self._handlers)}")
+        self._demand(request, things.ACTION_RIGHTS[request.name])
+        if len(self._pending) >= MAX_PENDING:
+            raise Refused("too many requests are waiting; try again later")
+
+    @staticmethod
+    def _demand(request: Request, right: Right) -> None:
+        if _ORDER.index(request.right) < _ORDER.index(right):
+            raise Refused(f"'{request.name}' demands the right '{right}'; it was sent with '{request.right}'")
+
+    def _entry(self, request: Request) -> Entry:
+        """The plugin that the input names. The runtime answers to its file name, as in the Go launcher."""
+        if not isinstance(request.input, str) or not request.input:
+            raise Refused(f"'{request.name}' expects a plugin ID as text, not {request.input!r:.60}")
+        for entry in self._agent.table.entries.values():
+            if self._name(entry) == request.input:
+                return entry
+        raise Refused(f"plugin ID '{request.input:.80}' not found")
+
+    @staticmethod
+    def _name(entry: Entry) -> str:
+        return entry.plugin.id if entry.managed else entry.plugin.executable.name
+
+    @staticmethod
+    def _flag(request: Request) -> bool:
+        if request.input is None:
+            return False
+        if not isinstance(request.input, bool):
+            raise Refused(f"'{request.name}' expects true or false, not {request.input!r:.60}")
+        return request.input
+
+    def info(self, entry: Entry) -> dict[str, Any]:
+        """PluginInfo of an entry, with its last resource sample."""
+        usage = self._agent.usage.get(entry.plugin.id)
+        return things.plugin_info(
+            entry, self._agent.clock.wall(), cpu=usage.cpu if usage else None, rss=usage.rss if usage else None
+        )
+
+    # -- actions
+
+    def _list(self, request: Request) -> None:
+        only_running = self._flag(request)
+        infos = [self.info(e) for e in self._agent.table.entries.values() if e.running or not only_running]
+        self._agent.hub.respond(request, sorted(infos, key=lambda i: str(i["pluginID"])))
+
+    def _start(self, request: Request) -> None:
+        entry = self._entry(request)
+        if not entry.running:
+            self._agent.start(entry, Cause.OPERATOR, request.sender)
+        self._await(request, [entry], starting=True)
+
+    def _stop(self, request: Request) -> None:
+        entry = self._entry(request)
+        if not entry.managed:
+            self._demand(request, Right.ADMIN)
+            self._agent.hub.respond(request, self.info(entry))
+            self._agent.stop_runtime()
+            return
+        self._agent.stop(entry, Cause.OPERATOR, request.sender)
+        self._await(request, [entry], starting=False)
+
+    def _restart(self, request: Request) -> None:
+        entry = self._entry(request)
+        if not entry.managed:
+            raise Refused("the runtime cannot be restarted through the hub that it runs; use hiveot-launcher restart")
+        self._agent.restart(entry, Cause.OPERATOR, request.sender)
+        self._await(request, [entry], starting=True)
+
+    def _set_enabled(self, request: Request, enabled: bool) -> None:
+        entry = self._entry(request)
+        self._agent.set_enabled(entry, enabled, request.sender)
+        self._agent.hub.respond(request, self.info(entry))
+
+    def _start_all(self, request: Request) -> None:
+        self._agent.want_all()
+        self._await(request, list(self._agent.table.plugins), starting=True, single=False)
+
+    def _stop_all(self, request: Request) -> None:
+        full = self._flag(request)
+        if full:
+            self._demand(request, Right.ADMIN)
+        entries = self._agent.running_in_stop_order()
+        for entry in self._agent.table.plugins:
+            if not entry.up:
+                self._agent.stop(entry, Cause.OPERATOR, request.sender)
+        for entry in entries:
+            self._agent.stop(entry, Cause.OPERATOR, request.sender)
+        self._await(
+            request, entries, starting=False, single=False, after=self._agent.stop_runtime if full else None
+        )
+
+    # -- outcomes
+
+    def _await(
+        self,
+        request: Request,
+        entries: list[Entry],
+        *,
+        starting: bool,
+        single: bool = True,
+        after: Callable[[], None] | None = None,
+    ) -> None:
+        longest = max((e.plugin.stop.timeout for e in entries), default=0.0) + 5.0
+        timeout = START_TIMEOUT + len(entries) * self._agent.launcher.start_wait if starting else longest
+        deadline = self._agent.clock.monotonic() + timeout
+        self._pending.append(_Pending(request, starting, entries, deadline, single, after))
+        self.settle()
+
+    def settle(self) -> None:
+        """Answer the requests whose outcome is known now."""
+        mono = self._agent.clock.monotonic()
+        for pending in list(self._pending):
+            done = all([self._settled(pending, entry) for entry in pending.entries])
+            late = not done and mono >= pending.deadline
+            if not done and not late:
+                continue
+            self._pending.remove(pending)
+            if late and not pending.failures:
+                slow = [e.plugin.id for e in pending.entries if not self._settled(pending, e)]
+                pending.failures[slow[0]] = f"{', '.join(slow)}: no result yet; {pending.entries[0].note}"
+            self._answer(pending)
+
+    def next_deadline(self) -> float | None:
+        """When `settle` should be called again at the latest (monotonic)."""
+        if not self._pending:
+            return None
+        wait = self._agent.launcher.start_wait
+        mono = self._agent.clock.monotonic()
+        due = [p.deadline for p in self._pending]
+        for pending in self._pending:
+            due += [e.started_mono + wait for e in pending.entries if e.running and e.started_mono + wait > mono]
+        return min(due)
+
+    def _settled(self, pending: _Pending, entry: Entry) -> bool:
+        if not pending.starting:
+            return not entry.up
+        if entry.again is not None or entry.wanted is not None and not self._blocked(entry):
+            return False
+        if self._agent.ready(entry):
+            return True
+        if entry.state in _ENDED and entry.intent is None:
+            pending.failures[entry.plugin.id] = f"{entry.plugin.id}: {entry.note or entry.state.value}"
+            return True
+        if entry.state is PluginState.WAITING and not self._agent.preparing(entry.plugin.id):
+            pending.failures[entry.plugin.id] = f"{entry.plugin.id} waits: {entry.note}"
+            return True
+        if entry.state is PluginState.STOPPED and entry.intent is None and not entry.enabled:
+            pending.failures[entry.plugin.id] = f"{entry.plugin.id} was stopped: {entry.note}"
+            return True
+        return False
+
+    @staticmethod
+    def _blocked(entry: Entry) -> bool:
+        return entry.state is PluginState.WAITING
+
+    def _answer(self, pending: _Pending) -> None:
+        hub = self._agent.hub
+        if pending.failures:
+            hub.respond_error(pending.request, "; ".join(pending.failures.values())[:1000])
+        else:
+            hub.respond(pending.request, self.info(pending.entries[0]) if pending.single else None)
+        if pending.after:
+            pending.after()

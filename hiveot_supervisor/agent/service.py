@@ -1,0 +1,317 @@
+"""The agent process: threads, signals and the one queue around `core.Agent`.
+
+Started by supervisord as `[eventlistener:launcher]`. Standard input and output belong to the listener protocol; what is
+said goes to standard error (logs/launcher.log). If this process dies supervisord starts it again and it reconciles.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from hiveot_supervisor import __version__
+from hiveot_supervisor.agent.core import Agent
+from hiveot_supervisor.agent.inbox import (
+    Asked,
+    Delivered,
+    HubDown,
+    HubReady,
+    HubUp,
+    Provisioned,
+    Reported,
+    Signalled,
+    SupervisordGone,
+)
+from hiveot_supervisor.agent.monitor import Monitor
+from hiveot_supervisor.agent.outside import BackgroundCredentials, MachineProcesses, end_orphans
+from hiveot_supervisor.agent.publisher import Publisher
+from hiveot_supervisor.agent.reports import Reports
+from hiveot_supervisor.agent.requests import Requests
+from hiveot_supervisor.agent.state import State
+from hiveot_supervisor.clock import SystemClock
+from hiveot_supervisor.errors import (
+    ConfigError,
+    HiveotError,
+    HubError,
+    HubUnavailable,
+    SupervisordFault,
+    SupervisordUnreachable,
+)
+from hiveot_supervisor.hub.client import Account, HubClient, Request, Right
+from hiveot_supervisor.hub.connect import make_client
+from hiveot_supervisor.model import Cause, Launcher, from_json
+from hiveot_supervisor.supervisord.listener import EndOfEvents, ListenerThread
+from hiveot_supervisor.supervisord.process import start_time
+from hiveot_supervisor.supervisord.rpc import ProcessInfo, SupervisordClient
+from hiveot_supervisor.supervisord.states import Fault, SupervisorState
+
+log = logging.getLogger("agent")
+
+SAMPLE_INTERVAL = 5.0
+FLUSH_TIMEOUT = 3.0
+"""Seconds to deliver the last events before leaving."""
+
+_LEVELS = {"warn": "WARNING", "warning": "WARNING", "info": "INFO", "debug": "DEBUG", "error": "ERROR"}
+
+
+class QueueListener:
+    """Puts what the hub binding reports into the queue."""
+
+    def __init__(self, inbox: queue.SimpleQueue[Any]) -> None:
+        self._inbox = inbox
+
+    def on_connected(self) -> None:
+        self._inbox.put(HubUp())
+
+    def on_disconnected(self, reason: str) -> None:
+        self._inbox.put(HubDown(reason))
+
+    def on_refused(self, reason: str) -> None:
+        self._inbox.put(HubDown(reason, refused=True))
+
+    def on_request(self, request: Request) -> None:
+        self._inbox.put(Asked(request))
+
+
+class Service:
+    """Everything that one agent process consists of."""
+
+    def __init__(self, launcher: Launcher, generated: Path) -> None:
+        self.inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.generated = generated
+        self.paths = launcher.paths
+        self.state = State(self.paths.state_db)
+        self.rpc = SupervisordClient(self.paths.socket)
+        account = Account(launcher.id, launcher.token_file, self.paths.ca_cert)
+        self.hub: HubClient = make_client(launcher.hub.url, account, version=__version__)
+        self.agent = Agent(
+            launcher,
+            state=self.state,
+            rpc=self.rpc,
+            hub=self.hub,
+            publisher=Publisher(self.state, self.hub, self.inbox.put),
+            credentials=BackgroundCredentials(self.paths, self.hub, self.inbox.put),
+            processes=MachineProcesses(self.paths),
+            clock=SystemClock(),
+        )
+        self.requests = Requests(self.agent)
+        self.reports = Reports(self.agent, snapshot=self.snapshot, reload=self.reload)
+        self.monitor = Monitor()
+        self._sample_due = 0.0
+        self._supervisord = os.getppid()
+
+    # -- life
+
+    def run(self) -> int:
+        """Until SIGTERM or the end of supervisord; returns the exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda n, _f: self.inbox.put(Signalled(n)))
+        if self.state.recovered:
+            log.error("%s", self.state.recovered)
+        ListenerThread(sys.stdin.buffer, sys.stdout.buffer, self._reported).start()
+        self.hub.start(QueueListener(self.inbox))
+        self._begin()
+        while True:
+            item = self._next()
+            if isinstance(item, SupervisordGone):
+                self._orphaned()
+                return 0
+            if isinstance(item, Signalled):
+                if os.getppid() != self._supervisord:
+                    self._orphaned()
+                else:
+                    self._leave()
+                return 0
+            if item is not None:
+                self._guarded(item)
+
+    def _begin(self) -> None:
+        identity = f"{self._supervisord}:{start_time(self._supervisord)}"
+        same_boot = self.state.meta("supervisord") == identity
+        self.agent.begin(self.snapshot(), same_boot=same_boot)
+        self.state.set_meta("supervisord", identity)
+        log.info("launcher agent %s, supervisord %d%s", __version__, self._supervisord, " (again)" if same_boot else "")
+
+    def snapshot(self) -> list[ProcessInfo]:
+        """All of supervisord's processes; waits for its socket, which opens before we are started."""
+        deadline = time.monotonic() + 10.0
+        while True:
+            try:
+                return self.rpc.snapshot()
+            except SupervisordUnreachable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
+    def reload(self) -> None:
+        """Take a new generated/launcher.json over, if it can be read."""
+        try:
+            self.agent.reconfigure(read_launcher(self.generated))
+        except ConfigError as error:
+            log.error("%s", error)
+
+    # -- the loop
+
+    def _next(self) -> Any:
+        deadline = self.agent.tick()
+        self.requests.settle()
+        later = self.requests.next_deadline()
+        deadline = min([deadline, self._sample(), *([later] if later is not None else [])])
+        try:
+            return self.inbox.get(timeout=max(0.0, deadline - time.monotonic()) or 0.0005)
+        except queue.Empty:
+            return None
+
+    def _guarded(self, item: Any) -> None:
+        """One broken item must not end the loop: log it and go on."""
+        try:
+            self._handle(item)
+        except Exception:  # noqa: BLE001
+            log.exception("while handling %r", item)
+
+    def _handle(self, item: Any) -> None:
+        match item:
+            case Reported(event):
+                self.reports.handle(event)
+            case HubUp():
+                self.agent.hub_connected()
+                threading.Thread(target=self._await_accounts, name="hub-ready", daemon=True).start()
+            case HubReady():
+                self.agent.hub_answers()
+            case HubDown(reason, _):
+                self.agent.hub_lost(reason)
+            case Asked(request):
+                self.requests.handle(request)
+            case Provisioned(plugin, error, retry):
+                self.agent.provisioned(plugin, error, retry)
+            case Delivered():
+                self.agent.publisher.delivered(item, time.monotonic())
+
+    def _reported(self, item: Any) -> None:
+        self.inbox.put(SupervisordGone() if isinstance(item, EndOfEvents) else Reported(item))
+
+    def _await_accounts(self) -> None:
+        """Ask the account service until it answers; a hub without one never does, and `runtimeTimeout` decides then."""
+        while self.hub.connected:
+            try:
+                launcher_id = self.agent.launcher.id
+                self.hub.invoke_action(
+                    "authn", "Admin", "getClientProfile", launcher_id, right=Right.ADMIN, timeout=1.0
+                )
+                self.inbox.put(HubReady())
+                return
+            except HubUnavailable:
+                return
+            except HubError as error:
+                log.info("the hub's account service: %s", error.what)
+                time.sleep(0.1)
+
+    def _sample(self) -> float:
+        """Take a resource sample when it is due; returns when the next one is."""
+        mono = time.monotonic()
+        if mono < self._sample_due:
+            return self._sample_due
+        self._sample_due = mono + SAMPLE_INTERVAL
+        roots = {name: e.pid for name, e in self.agent.table.entries.items() if e.running}
+        self.agent.usage = self.monitor.sample(roots) if roots else {}
+        plugins = {
+            name: {"pid": roots[name], "cpu": u.cpu, "rss": u.rss, "processes": u.processes}
+            for name, u in self.agent.usage.items()
+        }
+        target = self.paths.run / "samples.json"
+        fresh = target.with_suffix(".new")
+        try:
+            fresh.write_text(json.dumps({"time": time.time(), "plugins": plugins}))
+            fresh.chmod(0o600)
+            fresh.replace(target)
+        except OSError as error:
+            log.warning("%s: %s", target, error)
+        return self._sample_due
+
+    # -- the end
+
+    def _leave(self) -> None:
+        """SIGTERM: with supervisord shutting down all others have stopped; else only the agent is to stop."""
+        self._drain(0.05)
+        if self._shutting_down():
+            self.agent.shutting_down = True
+            self.agent.all_gone(Cause.SHUTDOWN)
+            log.info("supervisord shuts down")
+        self._drain(FLUSH_TIMEOUT, until_flushed=True)
+        self.hub.close(reason="stopped")
+        self.state.close()
+
+    def _shutting_down(self) -> bool:
+        if self.agent.shutting_down:
+            return True
+        try:
+            return self.rpc.state() is not SupervisorState.RUNNING
+        except SupervisordFault as fault:
+            return fault.code == Fault.SHUTDOWN_STATE
+        except SupervisordUnreachable:
+            return True
+
+    def _orphaned(self) -> None:
+        """supervisord died without a word: nothing of ours may outlive it."""
+        log.error("supervisord is gone; ending what is left")
+        entries = [e for e in self.agent.table.plugins if e.up]
+        self.agent.shutting_down = True
+        self.agent.all_gone(Cause.LAUNCHER_LOST)
+        self.agent.publisher.drain(time.monotonic())
+        end_orphans(entries)
+        self._drain(0.3, until_flushed=True)
+        self.hub.close(reason="launcher lost", timeout=0.2)
+        self.state.close()
+
+    def _drain(self, seconds: float, *, until_flushed: bool = False) -> None:
+        """Handle what is still in the queue; with `until_flushed` until the hub has everything (if it is there)."""
+        deadline = time.monotonic() + seconds
+        while True:
+            if until_flushed:
+                self.agent.tick()
+                if self.agent.publisher.idle or not self.hub.connected:
+                    return
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            try:
+                item = self.inbox.get(timeout=min(left, 0.05))
+            except queue.Empty:
+                if not until_flushed:
+                    return
+                continue
+            if not isinstance(item, (Signalled, SupervisordGone)):
+                self._guarded(item)
+
+
+def read_launcher(generated: Path) -> Launcher:
+    """The resolved model of the last `generate`. Raises ConfigError."""
+    path = generated / "launcher.json"
+    try:
+        return from_json(Launcher, json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"cannot read {path}", why=str(error), hint="hiveot-launcher generate") from error
+
+
+def main() -> int:
+    """Entry point `hiveot-agent [GENERATED_DIR]` (default: $HIVEOT_GENERATED, else ./generated)."""
+    generated = Path(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("HIVEOT_GENERATED", "generated")).absolute()
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    if "SUPERVISOR_SERVER_URL" not in os.environ:
+        print("error: the agent is started by supervisord; use: hiveot-launcher up", file=sys.stderr)
+        return 2
+    try:
+        launcher = read_launcher(generated)
+        logging.getLogger().setLevel(_LEVELS.get(launcher.log_level, "WARNING"))
+        return Service(launcher, generated).run()
+    except HiveotError as error:
+        log.error("%s", error)
+        return int(error.exit_code)

@@ -1,0 +1,219 @@
+"""The agent's memory: one SQLite file that survives crashes (WAL, synchronous=FULL).
+
+Plugin rows (enabled, counters, last exit), the journal of the last events, and the outbox of what the hub has not yet
+acknowledged; a state change and its events are one transaction. Only the agent writes. `read_only` opens it for the
+command line, also while the agent runs or is down. It decides nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from hiveot_supervisor.errors import HiveotError
+
+SCHEMA_VERSION = 1
+JOURNAL_ROWS = 10_000
+OUTBOX_ROWS = 100_000
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS plugin (id TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS journal (
+    seq INTEGER PRIMARY KEY, time REAL NOT NULL, name TEXT NOT NULL, plugin TEXT NOT NULL, value TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS outbox (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, time REAL NOT NULL, thing TEXT NOT NULL, name TEXT NOT NULL,
+    value TEXT NOT NULL
+) STRICT;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is remembered of a plugin. Times are wall seconds (0 = never); `exit_code`/`signal` of the last run, None = unknown."""
+
+    id: str
+    enabled: bool = True
+    state: str = "stopped"
+    note: str = ""
+    cause: str = ""
+    pid: int = 0
+    since: float = 0.0
+    started: float = 0.0
+    stopped: float = 0.0
+    start_count: int = 0
+    exit_code: int | None = None
+    signal: int | None = None
+    failures: int = 0
+    delay: float = 0.0
+    next_try: float = 0.0
+    attempted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event of the launcher's Thing, numbered when stored. `value` is any JSON value, `plugin` the plugin it is about."""
+
+    time: float
+    name: str
+    plugin: str
+    value: Any
+    seq: int = 0
+    thing: str = "Admin"
+
+
+class State:
+    """The open state file; used by one thread."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the file (0600 in a 0700 folder). Raises HiveotError when it cannot be used.
+
+        A damaged file is set aside (`.damaged`) and a new one begun: a plugin manager must come up.
+        """
+        self.path = path
+        self.recovered = ""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._db = self._open()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise _unusable(path, error) from error
+            self.recovered = f"{path} was damaged ({error}); it was set aside as {path.name}.damaged"
+            path.replace(path.with_name(path.name + ".damaged"))
+            for suffix in ("-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            self._db = self._open()
+        except OSError as error:
+            raise _unusable(path, error) from error
+        self.epoch = self._epoch()
+
+    def _open(self) -> sqlite3.Connection:
+        self.path.touch(mode=0o600)
+        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")
+        db.executescript(_SCHEMA)
+        db.execute("SELECT COUNT(*) FROM plugin").fetchone()
+        return db
+
+    def _epoch(self) -> str:
+        """Identifies the numbering: made once with the file, so that consumers notice a restart of `seq`."""
+        epoch = self.meta("epoch")
+        if epoch is None:
+            epoch = secrets.token_hex(8)
+            self.set_meta("epoch", epoch)
+            self.set_meta("schema", str(SCHEMA_VERSION))
+        return epoch
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing; nested uses join the outer one."""
+        if self._db.in_transaction:
+            yield
+            return
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def meta(self, key: str) -> str | None:
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_meta(self, key: str, value: str) -> None:
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def records(self) -> dict[str, Record]:
+        """All plugin records by ID."""
+        return _records(self._db)
+
+    def save(self, record: Record) -> None:
+        row = (record.id, json.dumps(asdict(record)))
+        self._db.execute("INSERT OR REPLACE INTO plugin VALUES (?, ?)", row)
+
+    def append(self, event: Event) -> Event:
+        """Number an event and put it into journal and outbox."""
+        value = json.dumps(event.value, ensure_ascii=False)
+        with self.transaction():
+            cursor = self._db.execute(
+                "INSERT INTO outbox (time, thing, name, value) VALUES (?, ?, ?, ?)",
+                (event.time, event.thing, event.name, value),
+            )
+            seq = int(cursor.lastrowid or 0)
+            self._db.execute(
+                "INSERT INTO journal VALUES (?, ?, ?, ?, ?)", (seq, event.time, event.name, event.plugin, value)
+            )
+            self._db.execute("DELETE FROM journal WHERE seq <= ?", (seq - JOURNAL_ROWS,))
+        return Event(event.time, event.name, event.plugin, event.value, seq, event.thing)
+
+    def unsent(self, after: int, limit: int) -> list[Event]:
+        """Outbox rows with seq > after, in order."""
+        rows = self._db.execute(
+            "SELECT seq, time, thing, name, value FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
+        )
+        return [Event(t, name, "", json.loads(value), seq, thing) for seq, t, thing, name, value in rows]
+
+    def acknowledged(self, seqs: Iterable[int]) -> None:
+        """Forget outbox rows that the hub has taken."""
+        with self.transaction():
+            self._db.executemany("DELETE FROM outbox WHERE seq = ?", [(s,) for s in seqs])
+
+    def backlog(self) -> int:
+        """Number of outbox rows not yet acknowledged."""
+        return int(self._db.execute("SELECT COUNT(*) FROM outbox").fetchone()[0])
+
+
+class Reader:
+    """Read-only view of the state file for the command line; every call sees the newest commit."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises HiveotError when the file is missing or unreadable."""
+        if not path.exists():
+            raise HiveotError(f"no state file {path}", why="the agent has not run yet", hint="hiveot-launcher up")
+        try:
+            self._db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2.0)
+            self._db.execute("SELECT 1 FROM meta LIMIT 1").fetchone()
+        except sqlite3.Error as error:
+            raise _unusable(path, error) from error
+
+    def records(self) -> dict[str, Record]:
+        return _records(self._db)
+
+    def events(self, *, after: int = 0, last: int | None = None) -> list[Event]:
+        """Journal rows with seq > after, oldest first; only the newest `last` of them when given."""
+        rows = self._db.execute(
+            "SELECT seq, time, name, plugin, value FROM journal WHERE seq > ? ORDER BY seq DESC LIMIT ?",
+            (after, -1 if last is None else last),
+        ).fetchall()
+        return [Event(t, name, plugin, json.loads(v), seq) for seq, t, name, plugin, v in reversed(rows)]
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def _records(db: sqlite3.Connection) -> dict[str, Record]:
+    names = {f.name for f in fields(Record)}
+    result = {}
+    for plugin_id, text in db.execute("SELECT id, record FROM plugin"):
+        data = json.loads(text)
+        result[plugin_id] = Record(**{k: v for k, v in data.items() if k in names})
+    return result
+
+
+def _unusable(path: Path, error: Exception) -> HiveotError:
+    return HiveotError(
+        f"cannot use the state file {path}", why=str(error), hint="check the folder's owner, mode and free disk space"
+    )
