@@ -1,1 +1,1 @@
-"""The agent: supervisord event listener, owner of all decisions about what runs, and the launcher's voice on the hub."""
+"""The agent: supervisord's event listener, owner of all decisions, and the launcher's voice on the hub."""

@@ -359,11 +359,14 @@ class Agent:
         self.released = True
         now = self.now().mono
         for entry in self.table.plugins:
-            if entry.plugin.create_cred and entry.enabled and not entry.up and entry.plugin.order is not None:
-                if not self.credentials.valid(entry.plugin.id):
-                    self.prepare(entry.plugin.id)
+            if self._lacks_credentials(entry):
+                self.prepare(entry.plugin.id)
             if entry.state is PluginState.WAITING and entry.enabled and entry.wanted is None:
                 entry.next_try = now
+
+    def _lacks_credentials(self, entry: Entry) -> bool:
+        shall_run = entry.enabled and not entry.up and entry.plugin.order is not None
+        return shall_run and entry.plugin.create_cred and not self.credentials.valid(entry.plugin.id)
 
     def hub_lost(self, reason: str) -> None:
         self.hub_ready = False
@@ -438,7 +441,7 @@ class Agent:
         )
 
     def _under_way(self, entry: Entry) -> bool:
-        """A start was asked for and its first report, or its credentials, are to come: the next one must not overtake."""
+        """A start was asked for and its first report, or its credentials, are still to come."""
         if entry.state is PluginState.WAITING:
             return entry.plugin.id in self._preparing and self.hub_ready
         return entry.intent is not None and not entry.up
@@ -489,7 +492,14 @@ class Agent:
             return
         entry = self.table.entries[transition.plugin]
         now = self.now()
-        log.info("%s: %s -> %s (%s) %s", transition.plugin, transition.previous, transition.state, transition.cause, entry.note)
+        log.info(
+            "%s: %s -> %s (%s) %s",
+            transition.plugin,
+            transition.previous,
+            transition.state,
+            transition.cause,
+            entry.note,
+        )
         with self.state.transaction():
             self.state.save(to_record(entry, now))
             if entry.managed:

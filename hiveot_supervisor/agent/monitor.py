@@ -56,9 +56,7 @@ class Monitor:
             processes[process.pid] = process
         return processes, parents
 
-    def _usage(
-        self, processes: list[psutil.Process], elapsed: float, times: dict[tuple[int, float], float]
-    ) -> Usage:
+    def _usage(self, processes: list[psutil.Process], elapsed: float, times: dict[tuple[int, float], float]) -> Usage:
         used, rss = 0.0, 0
         for process in processes:
             try:

@@ -1,4 +1,4 @@
-"""The agent's ports to the machine: processes seen through /proc, prestart's reasons, credentials made in the background."""
+"""The agent's ports to the machine: processes seen through /proc, prestart's reasons, credentials made aside."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from hiveot_supervisor.credentials import provision
 from hiveot_supervisor.errors import CredentialError, ExitCode, HiveotError, HubUnavailable, RequestTimeout
 from hiveot_supervisor.hub.client import HubClient
 from hiveot_supervisor.model import Paths
+from hiveot_supervisor.prestart import spec, verified
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,15 @@ class BackgroundCredentials:
             return False
         return not provision.plan(status, now=time.time()).must
 
+    def _ensure(self, plugin_id: str) -> None:
+        files = provision.Files.of(self._paths, plugin_id)
+        provision.ensure(files, provision.ask_via(self._hub), now=time.time)
+        program = spec.load(str(self._paths.plugin_dir / f"{plugin_id}.json"))
+        stamps = verified.look(program)
+        outcome = provision.ensure(files, provision.ask_via(self._hub), now=time.time)  # nothing to do: verifies
+        if outcome.valid_until > time.time():
+            verified.mark(program, stamps, outcome.valid_until)
+
     def prepare(self, plugin_id: str) -> None:
         """Queue a plugin; a `Provisioned` item tells the outcome."""
         if self._thread is None:
@@ -89,9 +99,7 @@ class BackgroundCredentials:
         while True:
             plugin_id = self._jobs.get()
             try:
-                provision.ensure(
-                    provision.Files.of(self._paths, plugin_id), provision.ask_via(self._hub), now=time.time
-                )
+                self._ensure(plugin_id)
                 self._put(Provisioned(plugin_id))
             except (HubUnavailable, RequestTimeout) as error:
                 self._put(Provisioned(plugin_id, str(error.what), retry=True))

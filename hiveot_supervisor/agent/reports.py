@@ -12,6 +12,7 @@ from hiveot_supervisor.agent.table import Exit
 from hiveot_supervisor.model import Cause
 from hiveot_supervisor.supervisord.listener import Event, Gap
 from hiveot_supervisor.supervisord.rpc import ProcessInfo
+from hiveot_supervisor.supervisord.states import Mood
 
 log = logging.getLogger(__name__)
 
@@ -22,9 +23,7 @@ REMOTE_TYPE = "hiveot"
 class Reports:
     """Feeds the agent from the event listener."""
 
-    def __init__(
-        self, agent: Agent, *, snapshot: Callable[[], list[ProcessInfo]], reload: Callable[[], None]
-    ) -> None:
+    def __init__(self, agent: Agent, *, snapshot: Callable[[], list[ProcessInfo]], reload: Callable[[], None]) -> None:
         self._agent = agent
         self._snapshot = snapshot
         self._reload = reload
@@ -45,12 +44,12 @@ class Reports:
             self._agent.group_added(event.group)
         elif event.name == "SUPERVISOR_STATE_CHANGE_STOPPING":
             self._agent.shutting_down = True
-        elif event.name == "REMOTE_COMMUNICATION" and event.remote_type == REMOTE_TYPE:
+        elif event.name == "REMOTE_COMMUNICATION" and event.type == REMOTE_TYPE:
             self._command(event.data)
 
     def _process(self, event: Event, state: str) -> None:
         agent, name = self._agent, event.process
-        shutdown = agent.shutting_down or (event.mood is not None and event.mood < 1)
+        shutdown = agent.shutting_down or (event.mood in (Mood.RESTARTING, Mood.SHUTDOWN))
         exit_ = Exit(event.exitcode, event.signal, event.maxrss_kb * 1024 if event.maxrss_kb else None, event.cpu)
         match state:
             case "STARTING":

@@ -163,9 +163,7 @@ class Requests:
                 self._agent.stop(entry, Cause.OPERATOR, request.sender)
         for entry in entries:
             self._agent.stop(entry, Cause.OPERATOR, request.sender)
-        self._await(
-            request, entries, starting=False, single=False, after=self._agent.stop_runtime if full else None
-        )
+        self._await(request, entries, starting=False, single=False, after=self._agent.stop_runtime if full else None)
 
     # -- outcomes
 
@@ -188,14 +186,14 @@ class Requests:
         """Answer the requests whose outcome is known now."""
         mono = self._agent.clock.monotonic()
         for pending in list(self._pending):
-            done = all([self._settled(pending, entry) for entry in pending.entries])
+            unsettled = [e for e in pending.entries if not self._settled(pending, e)]
+            done = not unsettled
             late = not done and mono >= pending.deadline
             if not done and not late:
                 continue
             self._pending.remove(pending)
-            if late and not pending.failures:
-                slow = [e.plugin.id for e in pending.entries if not self._settled(pending, e)]
-                pending.failures[slow[0]] = f"{', '.join(slow)}: no result yet; {pending.entries[0].note}"
+            for entry in unsettled:
+                pending.failures[entry.plugin.id] = f"{entry.plugin.id}: no result yet ({entry.state}) {entry.note}"
             self._answer(pending)
 
     def next_deadline(self) -> float | None:
@@ -212,7 +210,7 @@ class Requests:
     def _settled(self, pending: _Pending, entry: Entry) -> bool:
         if not pending.starting:
             return not entry.up
-        if entry.again is not None or entry.wanted is not None and not self._blocked(entry):
+        if entry.again is not None or (entry.wanted is not None and entry.state is not PluginState.WAITING):
             return False
         if self._agent.ready(entry):
             return True
@@ -226,10 +224,6 @@ class Requests:
             pending.failures[entry.plugin.id] = f"{entry.plugin.id} was stopped: {entry.note}"
             return True
         return False
-
-    @staticmethod
-    def _blocked(entry: Entry) -> bool:
-        return entry.state is PluginState.WAITING
 
     def _answer(self, pending: _Pending) -> None:
         hub = self._agent.hub

@@ -50,7 +50,7 @@ def after_exit(settings: Restart, backoff: Backoff, *, failed: bool, uptime: flo
 
 
 def next_delay(settings: Restart, failures: int, previous: float, chance: float) -> float:
-    """Seconds to wait after the n-th failure in a row: grows by `factor`, jitters, never exceeds `limit`, never shrinks."""
+    """Seconds to wait after the n-th failure in a row: grows by `factor`, never exceeds `limit`, never shrinks."""
     exponent = max(0, failures - 1)
     try:
         plain = settings.delay * settings.factor**exponent

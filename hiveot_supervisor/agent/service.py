@@ -48,10 +48,10 @@ from hiveot_supervisor.errors import (
 from hiveot_supervisor.hub.client import Account, HubClient, Request, Right
 from hiveot_supervisor.hub.connect import make_client
 from hiveot_supervisor.model import Cause, Launcher, from_json
-from hiveot_supervisor.supervisord.listener import EndOfEvents, ListenerThread
+from hiveot_supervisor.supervisord.listener import Eof, ListenerThread
 from hiveot_supervisor.supervisord.process import start_time
 from hiveot_supervisor.supervisord.rpc import ProcessInfo, SupervisordClient
-from hiveot_supervisor.supervisord.states import Fault, SupervisorState
+from hiveot_supervisor.supervisord.states import Mood
 
 log = logging.getLogger("agent")
 
@@ -174,7 +174,7 @@ class Service:
         """One broken item must not end the loop: log it and go on."""
         try:
             self._handle(item)
-        except Exception:  # noqa: BLE001
+        except Exception:
             log.exception("while handling %r", item)
 
     def _handle(self, item: Any) -> None:
@@ -196,7 +196,7 @@ class Service:
                 self.agent.publisher.delivered(item, time.monotonic())
 
     def _reported(self, item: Any) -> None:
-        self.inbox.put(SupervisordGone() if isinstance(item, EndOfEvents) else Reported(item))
+        self.inbox.put(SupervisordGone() if isinstance(item, Eof) else Reported(item))
 
     def _await_accounts(self) -> None:
         """Ask the account service until it answers; a hub without one never does, and `runtimeTimeout` decides then."""
@@ -253,10 +253,8 @@ class Service:
         if self.agent.shutting_down:
             return True
         try:
-            return self.rpc.state() is not SupervisorState.RUNNING
-        except SupervisordFault as fault:
-            return fault.code == Fault.SHUTDOWN_STATE
-        except SupervisordUnreachable:
+            return self.rpc.state() is not Mood.RUNNING
+        except (SupervisordFault, SupervisordUnreachable):
             return True
 
     def _orphaned(self) -> None:

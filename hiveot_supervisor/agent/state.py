@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS outbox (
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is remembered of a plugin. Times are wall seconds (0 = never); `exit_code`/`signal` of the last run, None = unknown."""
+    """What is remembered of a plugin. Times are wall seconds, 0 = never; exit_code and signal None = unknown."""
 
     id: str
     enabled: bool = True
@@ -59,7 +59,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event of the launcher's Thing, numbered when stored. `value` is any JSON value, `plugin` the plugin it is about."""
+    """An event of the launcher's Thing, numbered when stored; `value` is any JSON value, `plugin` whom it is about."""
 
     time: float
     name: str

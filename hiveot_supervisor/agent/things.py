@@ -1,7 +1,7 @@
 """The launcher's Thing: its Thing Description and the PluginInfo of its answers.
 
-Names and types are the Go launcher's (docs: HiveOT hub protocol §6.1), so that hubcli and dashboards work unchanged; titles and
-descriptions are our own words. Pure.
+Names and types are the Go launcher's (HiveOT hub protocol §6.1), so that hubcli and dashboards work unchanged; titles
+and descriptions are our own words. Pure.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def _state_change_schema() -> dict[str, Any]:
 
 
 def plugin_info(entry: Entry, wall: float, *, cpu: float | None, rss: int | None) -> dict[str, Any]:
-    """PluginInfo of an entry; members that are 0, false or empty are left out, as on the hub's wire (state always there)."""
+    """PluginInfo of an entry; members that are 0, false or empty are left out, as on the hub's wire."""
     plugin = entry.plugin
     size, modified = 0, ""
     try:

@@ -19,7 +19,9 @@ _OWN = (AGENT, "supervisord")
 
 
 def configure(parser: ArgumentParser) -> None:
-    parser.add_argument("names", nargs="*", metavar="NAME", help="plugins, runtime, launcher, supervisord (default: all)")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="plugins, runtime, launcher, supervisord (default: all)"
+    )
     parser.add_argument("-f", "--follow", action="store_true", help="go on with what is appended")
     parser.add_argument("-n", "--lines", type=int, default=20, metavar="N", help="last lines of each (default 20)")
     parser.add_argument("--no-prefix", action="store_true", help="without the plugin's name before each line")

@@ -36,7 +36,13 @@ class Outcome:
     detail: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        return {"name": self.name, "ok": self.ok, "message": self.text, "pid": self.pid or None, "changed": self.changed}
+        return {
+            "name": self.name,
+            "ok": self.ok,
+            "message": self.text,
+            "pid": self.pid or None,
+            "changed": self.changed,
+        }
 
 
 class Control:
@@ -75,7 +81,9 @@ class Control:
                     if outcome is not None:
                         done[plugin.id] = outcome
                     elif time.monotonic() > deadline:
-                        done[plugin.id] = Outcome(plugin.id, False, f"{plugin.id}: no result after {timeout:.0f} s", timed_out=True)
+                        done[plugin.id] = Outcome(
+                            plugin.id, False, f"{plugin.id}: no result after {timeout:.0f} s", timed_out=True
+                        )
             if len(done) < len(plugins):
                 time.sleep(POLL)
         return [done[p.id] for p in plugins]
@@ -85,7 +93,11 @@ class Control:
             pid = self.processes[plugin.id].pid
             return Outcome(plugin.id, True, f"{plugin.id} is already running (pid {pid})", pid, changed=False)
         if fault.code == Fault.BAD_NAME:
-            return Outcome(plugin.id, False, f"{plugin.id}: supervisord does not know it; hiveot-launcher generate, then supervisorctl update")
+            return Outcome(
+                plugin.id,
+                False,
+                f"{plugin.id}: supervisord does not know it; hiveot-launcher generate, then supervisorctl update",
+            )
         return Outcome(plugin.id, False, f"{plugin.id}: {fault}")
 
     def _started(self, plugin: Plugin, record: Any, asked: float) -> Outcome | None:
@@ -117,7 +129,9 @@ class Control:
         tail = tuple(last_lines(plugin.log_file, 5)) if plugin.log_file else ()
         return Outcome(plugin.id, False, f"{plugin.id} {word}: {note}", detail=tail)
 
-    def stop(self, plugins: Sequence[Plugin], *, timeout: float, wait: bool = True, disable: bool = True) -> list[Outcome]:
+    def stop(
+        self, plugins: Sequence[Plugin], *, timeout: float, wait: bool = True, disable: bool = True
+    ) -> list[Outcome]:
         """Stop in reverse order, then wait for all. Stopped plugins stay stopped unless `disable` is False."""
         asked, done = set(), {}
         for plugin in reversed(plugins):

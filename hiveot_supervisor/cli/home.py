@@ -1,7 +1,7 @@
-"""What the commands that look at or control a running home share: its model, supervisord, stored state, views of plugins.
+"""What the commands that look at or control a running home share: its model, supervisord, views of plugins.
 
-Reads only what `generate` and the agent wrote (generated/launcher.json, the state file, run/samples.json), so it works while
-launcher.yaml is being edited, and when the agent is down.
+Reads only what `generate` and the agent wrote (generated/launcher.json, the state file, run/samples.json), so it works
+while launcher.yaml is being edited, and when the agent is down.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _FROM_SUPERVISORD = {
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One plugin as people see it. Times are wall seconds, None where nothing is known; CPU in percent, rss in bytes."""
+    """One plugin as people see it. Times: wall seconds, None where nothing is known; CPU in percent, rss in bytes."""
 
     name: str
     state: PluginState
@@ -131,7 +131,9 @@ class Home:
         """All programs. `processes`: supervisord's by name, None when it is not running."""
         records = self._records()
         samples = self._samples() if processes is not None else {}
-        return [self._view(p, records.get(p.id), (processes or {}).get(p.id), samples.get(p.id)) for p in self.programs()]
+        return [
+            self._view(p, records.get(p.id), (processes or {}).get(p.id), samples.get(p.id)) for p in self.programs()
+        ]
 
     def _records(self) -> dict[str, Any]:
         from hiveot_supervisor.agent.state import Reader
@@ -174,7 +176,9 @@ class Home:
             cpu=current["cpu"] if current else None,
             rss=current["rss"] if current else (resident(process.pid) if running and process else None),
             note=note,
-            next_try=record.next_try or None if record and state in (PluginState.BACKOFF, PluginState.WAITING) else None,
+            next_try=record.next_try or None
+            if record and state in (PluginState.BACKOFF, PluginState.WAITING)
+            else None,
             exit_code=record.exit_code if record else None,
             signal=record.signal if record else None,
             autostart=plugin.order is not None,

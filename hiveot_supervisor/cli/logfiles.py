@@ -13,9 +13,9 @@ MAX_LINE = 64_000
 
 
 def last_lines(path: Path, count: int) -> list[str]:
-    """The last `count` lines; invalid UTF-8 is replaced; a missing file has none; goes on into `path.1` when too short."""
+    """The last `count` lines, going on into `path.1` when too short; invalid UTF-8 is replaced."""
     lines = _tail(path, count)
-    if len(lines) < count and lines is not None:
+    if len(lines) < count:
         older = path.with_name(path.name + ".1")
         if older.exists():
             lines = _tail(older, count - len(lines)) + lines

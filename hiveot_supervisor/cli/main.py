@@ -1,4 +1,4 @@
-"""Entry point of `hiveot-launcher`: finds the command, loads only its module, turns errors into messages and exit codes.
+"""Entry point of `hiveot-launcher`: finds the command, loads only its module, turns errors into exit codes.
 
 It owns no command; each lives in `cmd_*.py` with two functions:
 `configure(parser)` adds arguments to an argparse parser, `run(args)` does the work and returns the exit code.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Collection
 from typing import Any, TextIO
 
 from hiveot_supervisor.errors import HiveotError
@@ -47,11 +48,13 @@ def print_json(document: Any) -> None:
     print()
 
 
-def table(header: list[str], rows: list[list[str]], right: set[int] = frozenset()) -> list[str]:  # type: ignore[assignment]
+def table(header: list[str], rows: list[list[str]], right: Collection[int] = ()) -> list[str]:
     """Lines of an aligned table: two spaces between columns, `right` holds the columns aligned right."""
     widths = [max(len(r[i]) for r in [header, *rows]) for i in range(len(header))]
     return [
-        "  ".join(c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))).rstrip()
+        "  ".join(
+            c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
         for row in [header, *rows]
     ]
 
