@@ -1,0 +1,186 @@
+"""What can be said about launcher.yaml: diagnostics with code, position and remedy, and where they are collected.
+
+Values only; `render` turns them into text and `codes` explains each code. Positions count from 1: lines as an
+editor counts them, columns in characters (code points), the end column is the one after the last character.
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import NamedTuple, TypedDict, Unpack
+
+MAX_DIAGNOSTICS = 1000
+"""More problems than this in one file are counted, not listed."""
+
+_LINE_END = re.compile(r"\r\n|\n|\r")
+
+
+class Severity(StrEnum):
+    """How bad it is: an error keeps the file from being used, a warning does not."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+class Span(NamedTuple):
+    """A piece of the source text: offsets in characters, `end` exclusive."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Related:
+    """Another place that helps to understand a diagnostic, e.g. the first of two equal keys."""
+
+    message: str
+    line: int
+    column: int
+    end_column: int
+    source_line: str
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One problem.
+
+    message: one sentence without full stop; file: as it is to be shown; line 0: the file as a whole;
+    suggestion: what to write instead, as a phrase; replacement: the text to put in place of the range, when it is
+    known exactly; help: what else there is to know; source_line: the line that `line` names.
+    """
+
+    code: str
+    severity: Severity
+    message: str
+    file: str = ""
+    line: int = 0
+    column: int = 0
+    end_line: int = 0
+    end_column: int = 0
+    suggestion: str = ""
+    replacement: str | None = None
+    help: str = ""
+    related: tuple[Related, ...] = ()
+    source_line: str = ""
+
+    @property
+    def sort_key(self) -> tuple[int, int, int, str, str]:
+        """By position; what concerns the file as a whole comes last."""
+        return (self.line == 0, self.line, self.column, self.code, self.message)
+
+
+class Source:
+    """The text of a file, able to tell line and column of an offset."""
+
+    __slots__ = ("_starts", "name", "path", "text")
+
+    def __init__(self, path: Path, text: str, name: str = "") -> None:
+        self.path = path
+        self.text = text
+        self.name = name or str(path)
+        self._starts: list[int] | None = None
+
+    def _line_starts(self) -> list[int]:
+        if self._starts is None:
+            self._starts = [0, *(m.end() for m in _LINE_END.finditer(self.text))]
+        return self._starts
+
+    def position(self, offset: int) -> tuple[int, int]:
+        """Line and column of `offset`, both from 1."""
+        starts = self._line_starts()
+        line = bisect.bisect_right(starts, min(max(offset, 0), len(self.text)))
+        return line, offset - starts[line - 1] + 1
+
+    def offset(self, line: int) -> int:
+        """Offset of the first character of `line` (from 1)."""
+        return self._line_starts()[line - 1]
+
+    def line(self, number: int) -> str:
+        """The text of line `number` (from 1) without its line end; empty when there is no such line."""
+        starts = self._line_starts()
+        if not 1 <= number <= len(starts):
+            return ""
+        end = starts[number] if number < len(starts) else len(self.text)
+        return self.text[starts[number - 1] : end].rstrip("\r\n")
+
+
+class Remedy(TypedDict, total=False):
+    """The optional members of a Diagnostic that say what to do; `related` as pairs of message and place."""
+
+    suggestion: str
+    replacement: str | None
+    help: str
+    related: tuple[tuple[str, Span], ...]
+
+
+class Collector:
+    """Gathers the diagnostics of one file, in any order and without repetition (YAML aliases repeat places)."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._found: dict[tuple[str, int, str], Diagnostic] = {}
+        self._left_out = 0
+
+    def error(self, code: str, message: str, span: Span | None = None, **remedy: Unpack[Remedy]) -> None:
+        """Add an error about `span`, or about the file as a whole."""
+        self._add(Severity.ERROR, code, message, span, remedy)
+
+    def warning(self, code: str, message: str, span: Span | None = None, **remedy: Unpack[Remedy]) -> None:
+        """Add a warning about `span`, or about the file as a whole."""
+        self._add(Severity.WARNING, code, message, span, remedy)
+
+    @property
+    def failed(self) -> bool:
+        """True when an error was added."""
+        return any(d.severity is Severity.ERROR for d in self._found.values())
+
+    @property
+    def crowded(self) -> bool:
+        """True when so much is wrong that guessing what was meant is not worth the time."""
+        return len(self._found) >= MAX_DIAGNOSTICS // 10
+
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        """Everything found, in the order of the file."""
+        found = sorted(self._found.values(), key=lambda d: d.sort_key)
+        if self._left_out:
+            rest = f"{self._left_out} more problems are not listed"
+            found.append(Diagnostic("L014", Severity.ERROR, rest, self.source.name))
+        return tuple(found)
+
+    def _add(self, severity: Severity, code: str, message: str, span: Span | None, remedy: Remedy) -> None:
+        key = (code, -1 if span is None else span.start, message)
+        if key in self._found:
+            return
+        if len(self._found) >= MAX_DIAGNOSTICS:
+            self._left_out += 1
+            return
+        self._found[key] = self._locate(Diagnostic(code, severity, message, self.source.name), span, remedy)
+
+    def _locate(self, bare: Diagnostic, span: Span | None, remedy: Remedy) -> Diagnostic:
+        line = column = end_line = end_column = 0
+        if span is not None:
+            line, column = self.source.position(span.start)
+            end_line, end_column = self.source.position(max(span.end, span.start))
+        return dataclasses.replace(
+            bare,
+            line=line,
+            column=column,
+            end_line=end_line,
+            end_column=end_column,
+            suggestion=remedy.get("suggestion", ""),
+            replacement=remedy.get("replacement"),
+            help=remedy.get("help", ""),
+            related=tuple(self._relate(message, place) for message, place in remedy.get("related", ())),
+            source_line=self.source.line(line),
+        )
+
+    def _relate(self, message: str, span: Span) -> Related:
+        line, column = self.source.position(span.start)
+        end_line, end_column = self.source.position(span.end)
+        text = self.source.line(line)
+        return Related(message, line, column, end_column if end_line == line else len(text) + 1, text)
