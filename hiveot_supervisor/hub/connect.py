@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import urllib.parse
-
 from hiveot_supervisor.errors import HubError
 from hiveot_supervisor.hub.client import Account, HubClient
 
@@ -15,8 +13,7 @@ def make_client(
 
     agent: see `hub.mqtt.MqttHubClient`. Raises HubError when there is no binding for the URL.
     """
-    scheme = urllib.parse.urlsplit(url).scheme
-    if scheme == "wss":
+    if url.startswith("wss:"):
         raise HubError(
             "the websocket binding is not yet supported",
             why=url,

@@ -217,7 +217,6 @@ class ResponseMessage:
             "messageType": "response",
             "operation": self.operation,
             "name": self.name,
-            "messageID": self.message_id,
             "timestamp": self.timestamp,
             "senderID": self.sender_id,
             "error": None if self.error is None else self.error.to_json(),
@@ -279,7 +278,6 @@ class NotificationMessage:
             "operation": self.operation,
             "thingID": self.thing_id,
             "value": self.value,
-            "messageID": self.message_id,
             "timestamp": self.timestamp,
             "senderID": self.sender_id,
         }
@@ -296,7 +294,8 @@ _KINDS: dict[str, str] = {
     Operation.INVOKE_ACTION: "action",
 }
 
-# members that are left out when empty, as Go's `omitempty`
+# members that are left out when empty, as Go's `omitempty`; those of any type only when there is none
+_ANY = ("input", "output", "status", "statuses", "values")
 _REQUEST_OPTIONAL = {
     "name": "name",
     "input": "input",
@@ -308,6 +307,7 @@ _REQUEST_OPTIONAL = {
     "expires": "expires",
 }
 _RESPONSE_OPTIONAL = {
+    "messageID": "message_id",
     "thingID": "thing_id",
     "correlationID": "correlation_id",
     "output": "output",
@@ -316,6 +316,7 @@ _RESPONSE_OPTIONAL = {
     "values": "values",
 }
 _NOTIFICATION_OPTIONAL = {
+    "messageID": "message_id",
     "name": "name",
     "correlationID": "correlation_id",
     "affordanceType": "affordance_type",
@@ -425,7 +426,7 @@ def _read_notification(source: Mapping[str, Any]) -> NotificationMessage:
 def _with_optional(data: dict[str, Any], message: Message, optional: Mapping[str, str]) -> dict[str, Any]:
     for key, field in optional.items():
         value = getattr(message, field)
-        if value is not None and value != "":
+        if value is not None and (value != "" or key in _ANY):
             data[key] = value
     return data
 

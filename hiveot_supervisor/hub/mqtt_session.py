@@ -41,6 +41,7 @@ _HEADERS = 4096  # bytes that a packet may have besides its payload
 _UNSUPPORTED = {0x84}
 _NOT_NOW = {0x80, 0x83, 0x88, 0x89, 0x97, 0x9C, 0x9D, 0x9F}  # unspecified, server busy, moved, quota
 _TAKEN_OVER = 0x8E
+_UNSPECIFIED = 0x80  # paho's word for a connection that just ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ class Session:
                 self._step(client, deadline)
         except Exception as exc:  # a fault in here must not end the thread that reconnects
             log.exception("the connection to the hub is dropped after an internal error")
-            self._end(Ending.LOST if self._ready else Ending.UNREACHABLE, f"internal error: {exc}")
+            self._end(Ending.LOST if self._ready else Ending.NOT_READY, f"internal error: {exc}")
         finally:
             self._client = None
             _shut(client)
@@ -179,19 +180,19 @@ class Session:
         wait = _POLL if self._ready else max(0.0, min(1.0, deadline - time.monotonic()))
         code = client.loop(timeout=wait)
         if self._ending is None and code != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            self._dropped(paho.error_string(code))
+            self._dropped("")
         if not self._ready and self._ending is None and time.monotonic() >= deadline:
-            self._end(Ending.UNREACHABLE, f"no answer to the login within {LOGIN_TIMEOUT:.0f} s")
+            self._end(Ending.NOT_READY, f"no answer to the login within {LOGIN_TIMEOUT:.0f} s")
 
     def _dropped(self, why: str) -> None:
         if self._closing:
             self._end(Ending.CLOSED, "")
         elif self._ready:
-            self._end(Ending.LOST, f"the connection broke: {why}")
+            self._end(Ending.LOST, f"it was closed by the hub: {why}" if why else "the hub or the network went away")
         elif self._essential_mid is None:
             self._end(Ending.CLOSED_EARLY, "the hub closed the connection without answering the login")
         else:
-            self._end(Ending.UNREACHABLE, "the hub closed the connection right after the login")
+            self._end(Ending.NOT_READY, "the hub closed the connection right after the login")
 
     def _end(self, ending: Ending, why: str) -> None:
         if self._ending is None:
@@ -206,7 +207,7 @@ class Session:
         elif code.value in _UNSUPPORTED:
             self._end(Ending.UNSUPPORTED, "the hub does not speak this version of MQTT")
         elif code.value in _NOT_NOW:
-            self._end(Ending.UNREACHABLE, f"the hub takes no logins now: {code}")
+            self._end(Ending.NOT_READY, f"the hub takes no logins now: {code}")
         else:
             account = self._login.account
             self._end(
@@ -218,7 +219,7 @@ class Session:
         if code.value == _TAKEN_OVER and self._ready:
             self._end(Ending.TAKEN_OVER, "another client logged in with the same ID")
         else:
-            self._dropped(str(code))
+            self._dropped("" if code.value == _UNSPECIFIED else str(code))
 
     def _on_subscribe(
         self, client: paho.Client, userdata: Any, mid: int, codes: list[ReasonCode], properties: Any

@@ -28,7 +28,8 @@ class Ending(Enum):
     """How an attempt to connect, or a connection, ended."""
 
     CLOSED = auto()  # we closed it
-    UNREACHABLE = auto()  # no TCP or TLS, missing files, or a server that is not ready
+    UNREACHABLE = auto()  # no TCP or TLS, or missing files
+    NOT_READY = auto()  # a server is there, but did not get to the end of the login
     UNSUPPORTED = auto()  # the server refused our protocol version
     CLOSED_EARLY = auto()  # closed after our login, without an answer
     REFUSED = auto()  # our credentials or rights are refused
@@ -41,8 +42,8 @@ class RetryState:
     """What is remembered between attempts. Times are monotonic seconds.
 
     version: MQTT protocol level to try next; sticky: the server refused version 5; attempts/slow: tries in this
-    outage, and those of them after the fast ones; relogin: the current login worked at the first try after a loss
-    (so the hub itself had not gone); contested: taken over too often and not yet quiet for a minute.
+    outage, and those of them after the fast ones; gone: the hub was unreachable in this outage; relogin: the current
+    login followed a loss during which it never was; contested: taken over too often and not yet quiet for a minute.
     """
 
     version: int = MQTT5
@@ -53,6 +54,7 @@ class RetryState:
     refusals: int = 0
     outage_since: float | None = None
     login_at: float = 0.0
+    gone: bool = False
     relogin: bool = False
     take_overs: tuple[float, ...] = ()
     contested: bool = False
@@ -70,7 +72,7 @@ class Retry:
 def succeeded(state: RetryState, now: float) -> RetryState:
     """The state after a login."""
     version = state.version if state.sticky else MQTT5
-    relogin = state.reached and state.attempts == 0
+    relogin = state.reached and not state.gone
     return replace(
         state,
         reached=True,
@@ -80,6 +82,7 @@ def succeeded(state: RetryState, now: float) -> RetryState:
         refusals=0,
         outage_since=None,
         login_at=now,
+        gone=False,
         relogin=relogin,
     )
 
@@ -101,12 +104,14 @@ def next_try(state: RetryState, ending: Ending, now: float, *, loopback: bool, j
             state = replace(state, version=MQTT5)
         case Ending.LOST | Ending.TAKEN_OVER:
             return _after_loss(state, ending, now, loopback=loopback, jitter=jitter)
-    state = replace(state, attempts=state.attempts + 1)
+    gone = state.gone or ending is Ending.UNREACHABLE
+    state = replace(state, attempts=state.attempts + 1, gone=gone)
     return _backoff(state, now, loopback=loopback, jitter=jitter)
 
 
 def _after_loss(state: RetryState, ending: Ending, now: float, *, loopback: bool, jitter: float) -> Retry:
-    """Count take-overs. MQTT 3.1.1 does not tell them: there, losing a connection that had come back at once is one."""
+    """Count take-overs. MQTT 3.1.1 does not tell them: there, losing a connection that had been lost before, while the
+    hub itself never went, is one."""
     short = now - state.login_at < TAKE_OVER_PERIOD
     recent = tuple(stamp for stamp in state.take_overs if now - stamp < TAKE_OVER_PERIOD)
     if ending is Ending.TAKEN_OVER or (state.relogin and short):

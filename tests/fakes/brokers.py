@@ -22,6 +22,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -112,38 +113,28 @@ class Broker:
 
 
 class Mosquitto(Broker):
-    """Mosquitto with a password file and an ACL file."""
+    """Mosquitto with Dynamic Security (its ACL file would let everybody subscribe)."""
 
     kind = "mosquitto"
 
     @staticmethod
     def executable() -> str | None:
-        return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+        program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+        return program if program and _dynamic_security() else None
 
     def _configure(self) -> None:
         folder = self.folder
-        (folder / "passwd").write_text("".join(f"{user}:{_mosquitto_hash(f'token-of-{user}')}\n" for user in USERS))
-        rules = []
-        for user, (publish, subscribe) in USERS.items():
-            rules += [
-                f"user {user}",
-                *(f"topic write {t}" for t in publish),
-                *(f"topic read {t}" for t in subscribe),
-                "",
-            ]
-        (folder / "acl").write_text("\n".join(rules))
+        (folder / "security.json").write_text(json.dumps(_security()))
         (folder / "mosquitto.conf").write_text(
             f"""user {pwd.getpwuid(os.getuid()).pw_name}
 per_listener_settings false
+plugin {_dynamic_security()}
+plugin_opt_config_file {folder}/security.json
 allow_anonymous false
-password_file {folder}/passwd
-acl_file {folder}/acl
 set_tcp_nodelay true
 max_packet_size 1048576
 persistence true
 persistence_location {folder}/
-autosave_interval 1
-autosave_on_changes true
 listener {self.port} 127.0.0.1
 cafile {folder}/ca.pem
 certfile {folder}/server.pem
@@ -261,10 +252,23 @@ def _certificate(subject: x509.Name, key: ec.EllipticCurvePublicKey, issuer: x50
     )
 
 
-def _mosquitto_hash(password: str) -> str:
-    salt, rounds = os.urandom(12), 101
-    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, rounds)
-    return f"$7${rounds}${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"
+def _dynamic_security() -> Path | None:
+    return next(Path("/usr/lib").glob("**/mosquitto_dynamic_security.so"), None)
+
+
+def _security() -> dict[str, Any]:
+    """The state of Dynamic Security: one role per user, everything else denied."""
+    clients, roles = [], []
+    for user, (publish, subscribe) in USERS.items():
+        salt = os.urandom(12)
+        digest = hashlib.pbkdf2_hmac("sha512", f"token-of-{user}".encode(), salt, 101)
+        secret = {"salt": base64.b64encode(salt).decode(), "password": base64.b64encode(digest).decode()}
+        clients.append({"username": user, **secret, "iterations": 101, "roles": [{"rolename": user}]})
+        rules = [("publishClientSend", t) for t in publish]
+        rules += [(kind, t) for t in subscribe for kind in ("subscribePattern", "publishClientReceive")]
+        roles.append({"rolename": user, "acls": [{"acltype": k, "topic": t, "allow": True} for k, t in rules]})
+    kinds = ("publishClientSend", "publishClientReceive", "subscribe", "unsubscribe")
+    return {"defaultACLAccess": dict.fromkeys(kinds, False), "clients": clients, "roles": roles}
 
 
 _LIBC = ctypes.CDLL(None)
