@@ -1,0 +1,155 @@
+"""Inside supervisord: its main loop wakes up when something happened, instead of up to a second later.
+
+Part of our extension. Wake-up: signals arrive as a byte on a pipe that the loop polls. Kick: an event or a reaped
+child asks for one more turn at once, because events are only dispatched at the start of the next. Deadlines: the
+poll time-out ends when a process is due to become RUNNING, to be tried again or to be killed. Besides, restarts of a
+process that dies at once, which the slow loop used to brake, stay limited to one a second.
+
+It never starts, stops or reaps anything itself. Standard library and supervisor only; all runs in supervisord's one
+thread, and since an exception would end supervisord, every entry point catches everything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+from supervisor import xmlrpc
+
+from hiveot_supervisor.supervisord.states import Mood, ProcessState
+
+POLL_CAP = 0.05
+"""Poll time-out in seconds when we cannot work out a better one: 1 % CPU for 50 processes, 50 ms of delay."""
+
+DEFERRED_DELAY = 0.01
+"""Seconds between two looks at a deferred reply (stop with wait=True); stock is 0, which takes a whole core."""
+
+RESTART_INTERVAL = 1.0
+"""Least seconds between two starts of an `autorestart` process that died before that."""
+
+SLACK = 0.001
+"""supervisord's comparisons are strict, so be there a moment after the deadline."""
+
+Report = Callable[[str], None]
+
+
+class Loop:
+    """The additions to one generation (start or reload) of supervisord's main loop; itself an entry of its fd map."""
+
+    def __init__(self, supervisord: Any, report: Report) -> None:
+        self.supervisord = supervisord
+        self.options = supervisord.options
+        self.kicked = True
+        self._report = report
+        self._deadlines: list[float] = []
+        self._poll = self.options.poller.poll
+        self._pipe = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def attach(self) -> None:
+        self.options.get_socket_map()[self._pipe[0]] = self
+        signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
+        self.options.poller.poll = self.poll
+
+    def detach(self) -> None:
+        """Take everything back. On a reload supervisord closes all descriptors, but keeps the map of them."""
+        signal.set_wakeup_fd(-1)
+        self.options.poller.poll = self._poll
+        self.options.get_socket_map().pop(self._pipe[0], None)
+        for fd in self._pipe:
+            os.close(fd)
+
+    # -- the entry in the fd map
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return False
+
+    def handle_read_event(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while len(os.read(self._pipe[0], 512)) == 512:
+                pass
+
+    def handle_error(self) -> None:
+        self._report("reading the wake-up pipe")
+
+    # -- what the loop calls
+
+    def poll(self, timeout: float) -> Any:
+        """In place of the poller's poll: the same, with a time-out that is no longer than it may be."""
+        try:
+            timeout = self.shorten(timeout)
+        except Exception:  # noqa: BLE001
+            self._report("working out the poll time-out")
+            timeout = min(timeout, POLL_CAP)
+        return self._poll(timeout)
+
+    def shorten(self, timeout: float) -> float:
+        """Seconds until something is due, at most `timeout`."""
+        now = time.time()
+        while self._deadlines and self._deadlines[0] <= now:
+            heapq.heappop(self._deadlines)
+            self.kicked = True
+        kicked, self.kicked = self.kicked, False
+        if kicked or self.options.signal_receiver._signals_recvd or self._group_is_down():
+            return 0
+        if self._deadlines:
+            timeout = min(timeout, self._deadlines[0] - now)
+        for channel in list(self.options.get_socket_map().values()):
+            timeout = min(timeout, self._deferred_delay(channel) or timeout)
+        return timeout
+
+    def on_event(self, event: Any) -> None:
+        """Any supervisord event: one more turn dispatches it to the listeners."""
+        self.kicked = True
+        process = getattr(event, "process", None)
+        state = getattr(process, "state", None)
+        if process is None:
+            return
+        if state == ProcessState.STARTING:
+            self.add_deadline(process.laststart + process.config.startsecs)
+        elif state in (ProcessState.BACKOFF, ProcessState.STOPPING):
+            self.add_deadline(process.delay)
+        elif state == ProcessState.EXITED and process.config.autorestart:
+            self._brake(process)
+
+    def add_deadline(self, wall: float) -> None:
+        heapq.heappush(self._deadlines, wall + SLACK)
+
+    def _group_is_down(self) -> bool:
+        """While shutting down each group takes a turn of the loop, also one in which nothing runs."""
+        if self.options.mood >= Mood.RUNNING:
+            return False
+        groups = self.supervisord.stop_groups
+        return bool(groups) and not groups[-1].get_unstopped_processes()
+
+    @staticmethod
+    def _deferred_delay(channel: Any) -> float:
+        """How soon an http channel wants to look at its deferred reply again; 0 when it waits for none."""
+        fifo = getattr(channel, "producer_fifo", None)
+        producer = fifo.first() if fifo else None
+        if isinstance(producer, xmlrpc.DeferredXMLRPCResponse) and producer.delay < DEFERRED_DELAY:
+            producer.delay = DEFERRED_DELAY
+        return getattr(channel, "delay", 0) or 0
+
+    def _brake(self, process: Any) -> None:
+        """Have the loop pass over a process that died young until a second after its start."""
+        pause = min(RESTART_INTERVAL, process.laststart + RESTART_INTERVAL - process.laststop)
+        if pause <= 0:
+            return
+        until = time.monotonic() + pause
+
+        def transition() -> None:
+            if process.state == ProcessState.EXITED and time.monotonic() < until:
+                return
+            process.__dict__.pop("transition", None)
+            process.transition()
+
+        process.transition = transition
+        self.add_deadline(time.time() + pause)

@@ -1,0 +1,160 @@
+"""HTTP requests to supervisord's unix socket, and the question whether anybody is behind that socket at all.
+
+One kept-alive connection, replaced when supervisord has closed it. Knows nothing of XML-RPC. Every way in which there
+may be no answer becomes a SupervisordUnreachable that names the reason. http.client is loaded with the first request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hiveot_supervisor.errors import SupervisordFault, SupervisordUnreachable
+from hiveot_supervisor.supervisord.process import cmdline, is_alive, start_wall
+from hiveot_supervisor.supervisord.states import Fault
+
+if TYPE_CHECKING:
+    import http.client
+
+START_HINT = "start it with: hiveot-launcher up"
+
+
+class Transport:
+    """The connection to one supervisord; may be shared between threads, requests take turns.
+
+    timeout: seconds for each step (connect, send, answer). connections: how many were made so far.
+    """
+
+    def __init__(self, path: Path, timeout: float) -> None:
+        self.path = path
+        self.timeout = timeout
+        self.connections = 0
+        self._connection: http.client.HTTPConnection | None = None
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Drop the connection; the next request makes a new one."""
+        with self._lock:
+            self._close()
+
+    def post(self, body: bytes) -> bytes:
+        """Send one request, return the body of the answer. Raises SupervisordUnreachable, and SupervisordFault for
+        an answer that is not 200 OK."""
+        with self._lock:
+            try:
+                return self._post(body)
+            except OSError as error:
+                self._close()
+                raise unreachable(self.path, error, self.timeout) from error
+
+    def _post(self, body: bytes) -> bytes:
+        import http.client
+
+        reused = self._connection is not None
+        try:
+            connection = self._connection or self._connect()
+            connection.request("POST", "/RPC2", body, {"Content-Type": "text/xml"})
+            response = connection.getresponse()
+            answer = response.read()
+        except (ConnectionError, http.client.NotConnected) as error:
+            self._close()
+            if reused:  # it was closed while nobody looked (a reload)
+                return self._post(body)
+            raise ConnectionResetError(str(error)) if not isinstance(error, OSError) else error from error
+        except http.client.HTTPException as error:
+            raise OSError(f"it does not speak HTTP ({error!r})") from error
+        if response.status != 200:
+            self._close()
+            raise SupervisordFault(
+                "supervisord refuses the request", code=Fault.FAILED, why=f"HTTP {response.status} {response.reason}"
+            )
+        return answer
+
+    def _connect(self) -> http.client.HTTPConnection:
+        import http.client
+
+        connection = http.client.HTTPConnection("localhost", timeout=self.timeout)
+        connection.auto_open = 0  # it would connect to localhost
+        connection.sock = _dial(self.path, self.timeout)
+        self._connection = connection
+        self.connections += 1
+        return connection
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def unreachable(path: Path, reason: OSError, timeout: float) -> SupervisordUnreachable:
+    """The error for people: what is the matter with the socket, and what to do."""
+    if isinstance(reason, FileNotFoundError):
+        what, why, hint = "supervisord is not running", f"there is no socket {path}", START_HINT
+    elif isinstance(reason, ConnectionRefusedError):
+        what, why, hint = "supervisord is not running", f"its socket {path} was left behind", START_HINT
+    elif isinstance(reason, PermissionError):
+        what, why = "supervisord cannot be reached", f"no permission to use {path}"
+        hint = "use the account that supervisord was started with"
+    elif isinstance(reason, (TimeoutError, BlockingIOError)):
+        what, why = "supervisord does not answer", f"nothing came from {path} within {timeout:g} s"
+        hint = "look at its log; as a last resort kill it, its plugins end with it, then: hiveot-launcher up"
+    elif isinstance(reason, ConnectionError):
+        what, why, hint = "supervisord went away", f"it closed {path} without an answer", START_HINT
+    else:
+        what, why, hint = "supervisord cannot be reached", f"{path}: {reason}", START_HINT
+    return SupervisordUnreachable(what, why=why, hint=hint)
+
+
+def _dial(path: Path, timeout: float) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        sock.settimeout(timeout)
+        sock.connect(os.fspath(path))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def clear_stale(path: Path, pidfile: Path | None = None) -> bool:
+    """Remove what a killed supervisord left behind, its socket and its pidfile, but only if nobody answers there.
+
+    True when nothing stands in the way of a new supervisord any more. False when somebody listens on the socket (even
+    if too busy to answer), or the supervisord that wrote the pidfile still lives; then nothing was touched.
+    Raises SupervisordUnreachable when it cannot be told (no permission).
+    """
+    try:
+        _dial(path, 1.0).close()
+        return False
+    except (FileNotFoundError, ConnectionRefusedError):
+        pass
+    except (TimeoutError, BlockingIOError):
+        return False
+    except OSError as error:
+        raise unreachable(path, error, 1.0) from error
+    if pidfile is not None and _writer_lives(pidfile):
+        return False
+    try:
+        for leftover in (path, pidfile):
+            if leftover is not None:
+                leftover.unlink(missing_ok=True)
+    except OSError as error:
+        raise SupervisordUnreachable("cannot remove what supervisord left behind", why=str(error)) from error
+    return True
+
+
+def _writer_lives(pidfile: Path) -> bool:
+    """The supervisord that wrote the pidfile still lives (it may have lost its socket file, but not its plugins).
+
+    Another home's supervisord may have got that pid since: then it started after the file was written.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        pid = int(pidfile.read_text())
+        started = start_wall(pid)
+        if started is not None and started <= pidfile.stat().st_mtime + 1.0:
+            return is_alive(pid) and any("supervisord" in word for word in cmdline(pid)[:3])
+    return False
