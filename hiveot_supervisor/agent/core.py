@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from hiveot_supervisor.agent import order, things
+from hiveot_supervisor.agent.inbox import Probed
+from hiveot_supervisor.agent.limits import Exceeded, judge
 from hiveot_supervisor.agent.monitor import Usage
 from hiveot_supervisor.agent.publisher import Publisher
 from hiveot_supervisor.agent.state import Event, State
@@ -22,7 +24,7 @@ from hiveot_supervisor.agent.table import UP, Entry, Exit, Gate, Now, Table, Tra
 from hiveot_supervisor.clock import Clock, iso8601
 from hiveot_supervisor.errors import HubError, SupervisordFault, SupervisordUnreachable
 from hiveot_supervisor.hub.client import HubClient
-from hiveot_supervisor.model import Cause, Launcher, Plugin, PluginState
+from hiveot_supervisor.model import Cause, Launcher, LimitAction, Plugin, PluginState
 from hiveot_supervisor.supervisord.rpc import ProcessInfo
 from hiveot_supervisor.supervisord.states import Fault, ProcessState
 
@@ -41,6 +43,17 @@ class Credentials(Protocol):
 
     def valid(self, plugin_id: str) -> bool: ...
     def prepare(self, plugin_id: str) -> None: ...
+
+
+class Prober(Protocol):
+    """Readiness and liveness checks (`probes.Probes`); results come as `Probed` items."""
+
+    def prepare(self, plugin: Plugin) -> None: ...
+    def begin_ready(self, plugin: Plugin, pid: int, mono: float) -> None: ...
+    def begin_alive(self, plugin: Plugin, pid: int, mono: float) -> None: ...
+    def end(self, plugin_id: str) -> None: ...
+    def answered(self, item: Probed) -> None: ...
+    def tick(self, mono: float) -> float: ...
 
 
 class Processes(Protocol):
@@ -77,6 +90,7 @@ class Agent:
         publisher: Publisher,
         credentials: Credentials,
         processes: Processes,
+        probes: Prober,
         clock: Clock,
         chance: random.Random | None = None,
     ) -> None:
@@ -87,6 +101,7 @@ class Agent:
         self.publisher = publisher
         self.credentials = credentials
         self.processes = processes
+        self.probes = probes
         self.clock = clock
         self.device = socket.gethostname()
         self.table = Table(launcher.plugins, launcher.runtime)
@@ -158,6 +173,8 @@ class Agent:
 
     def process_starting(self, name: str) -> None:
         if entry := self.table.get(name):
+            if entry.intent is None:
+                self.probes.prepare(entry.plugin)
             self._tell(self.table.starting(entry, self.now()))
 
     def process_running(self, name: str, pid: int) -> None:
@@ -178,9 +195,10 @@ class Agent:
         entry = self.table.get(name)
         if entry is None:
             return
-        self._forks.pop(name, None)
+        self._forget_process(name)
         now = self.now()
-        self._tell(self.table.stopped(entry, exit_, now, shutdown=shutdown))
+        chance = self._chance.random()
+        self._tell(self.table.stopped(entry, exit_, now, shutdown=shutdown, chance=chance))
         self._save(entry)
         if entry.again is not None:
             cause, entry.again = entry.again, None
@@ -191,7 +209,7 @@ class Agent:
         entry = self.table.get(name)
         if entry is None:
             return
-        self._forks.pop(name, None)
+        self._forget_process(name)
         now = self.now()
         gate = None if entry.executed else self.processes.gate(name, pid)
         for transition in self.table.exited(entry, exit_, gate, now, self._chance.random()):
@@ -201,10 +219,14 @@ class Agent:
             cause, entry.again = entry.again, None
             self.start(entry, cause)
 
+    def _forget_process(self, name: str) -> None:
+        self._forks.pop(name, None)
+        self.probes.end(name)
+
     def process_fatal(self, name: str, reason: str) -> None:
         """supervisord could not even fork."""
         if entry := self.table.get(name):
-            self._forks.pop(name, None)
+            self._forget_process(name)
             self._tell(self.table.unable(entry, PluginState.FAILED, reason, self.now()))
             self._save(entry)
 
@@ -277,6 +299,7 @@ class Agent:
 
     def _request_start(self, entry: Entry, now: Now) -> None:
         entry.next_try = None
+        self.probes.prepare(entry.plugin)
         try:
             self.rpc.start(entry.plugin.id)
         except SupervisordFault as fault:
@@ -436,6 +459,7 @@ class Agent:
             chained=entry.chained,
             executed=entry.running,
             ready=self.ready(entry),
+            late=entry.late,
             note=entry.note,
             depends_on=entry.plugin.depends_on,
         )
@@ -447,7 +471,9 @@ class Agent:
         return entry.intent is not None and not entry.up
 
     def ready(self, entry: Entry) -> bool:
-        """It runs and has stayed up for `startWait`."""
+        """It runs and has passed its readiness check, or, without one, has stayed up for `startWait`."""
+        if entry.plugin.ready is not None:
+            return entry.running and entry.ready
         stayed = self.clock.monotonic() - entry.started_mono >= self.launcher.start_wait
         return entry.running and entry.state is PluginState.RUNNING and stayed
 
@@ -472,9 +498,82 @@ class Agent:
         del self._forks[entry.plugin.id]
         self._tell(self.table.executed(entry, now))
         self._save(entry)
+        self.probes.begin_ready(entry.plugin, entry.pid, now.mono)
+        if entry.plugin.ready is None:
+            self.probes.begin_alive(entry.plugin, entry.pid, now.mono)
+
+    # -- health
+
+    def probed(self, item: Probed) -> None:
+        """A readiness or liveness check was answered."""
+        self.probes.answered(item)
+        entry = self.table.get(item.plugin)
+        if entry is None or entry.pid != item.pid or entry.state is not PluginState.RUNNING:
+            return
+        if item.purpose == "ready":
+            self._readiness(entry, item)
+        else:
+            self._liveness(entry, item)
+        self._save(entry)
+
+    def _readiness(self, entry: Entry, item: Probed) -> None:
+        if item.ok and not entry.ready:
+            entry.ready, entry.late, entry.note = True, False, ""
+            log.info("%s is ready", item.plugin)
+            self._tell(self.table.same(entry))
+            self.probes.begin_alive(entry.plugin, entry.pid, self.clock.monotonic())
+        elif not item.ok and item.detail != entry.note:
+            entry.late = entry.late or item.detail.startswith("not ready")
+            entry.note = item.detail
+
+    def _liveness(self, entry: Entry, item: Probed) -> None:
+        entry.alive_failures = 0 if item.ok else entry.alive_failures + 1
+        allowed = entry.plugin.alive.failures if entry.plugin.alive else 0
+        if not item.ok:
+            log.warning(
+                "%s: liveness check failed (%d of %d): %s", item.plugin, entry.alive_failures, allowed, item.detail
+            )
+        if entry.alive_failures >= allowed > 0:
+            entry.note = item.detail
+            self.stop(entry, Cause.PROBE)
+
+    def sampled(self, usage: dict[str, Usage]) -> None:
+        """A resource sample came in: judge the limits."""
+        self.usage = usage
+        now = self.now()
+        for name, used in usage.items():
+            entry = self.table.get(name)
+            if entry is None or not entry.managed or entry.state is not PluginState.RUNNING:
+                continue
+            limits = entry.plugin.limits
+            entry.watches, exceeded = judge(limits, entry.watches, rss=used.rss, cpu=used.cpu, now=now.mono)
+            for excess in exceeded:
+                self._limit_exceeded(entry, excess, now)
+
+    def _limit_exceeded(self, entry: Entry, excess: Exceeded, now: Now) -> None:
+        """Event first, then the action."""
+        limits = entry.plugin.limits
+        unit = "bytes" if excess.resource == "memory" else "%"
+        note = f"{excess.resource} {excess.value:.0f} {unit}, limit {excess.limit:.0f} for {limits.for_:g} s"
+        log.warning("%s: %s", entry.plugin.id, note)
+        value = {
+            "pluginID": entry.plugin.id,
+            "resource": excess.resource,
+            "value": excess.value,
+            "limit": excess.limit,
+            "for": limits.for_,
+            "action": limits.action.value,
+            "device": self.device,
+            "time": iso8601(now.wall),
+        }
+        self.state.append(Event(now.wall, things.LIMIT_EXCEEDED, entry.plugin.id, value))
+        self.publisher.added()
+        if limits.action is LimitAction.RESTART:
+            entry.note = note
+            self.stop(entry, Cause.LIMIT)
 
     def _next_deadline(self, mono: float) -> float:
-        due = [mono + 5.0]
+        due = [mono + 5.0, self.probes.tick(mono)]
         due += [f.due for f in self._forks.values()]
         due += [e.next_try for e in self.table.plugins if e.next_try is not None and self.released]
         if not self.released:
@@ -534,6 +633,7 @@ class Agent:
             "startCount": entry.start_count,
             "nextTry": None if entry.next_try is None else iso8601(now.wall + entry.next_try - now.mono),
             "note": entry.note or None,
+            "ready": True if entry.ready else None,
             "device": self.device,
             "time": iso8601(now.wall),
         }
@@ -561,7 +661,7 @@ class Agent:
         """Everything that still ran has ended with supervisord; told from our own table, last started first."""
         now = self.now()
         for entry in self.running_in_stop_order():
-            self._forks.pop(entry.plugin.id, None)
+            self._forget_process(entry.plugin.id)
             self._tell(self.table.lost(entry, cause, now))
         self._publish_counts()
 

@@ -67,3 +67,14 @@ class Signalled:
     """A signal arrived."""
 
     number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """A check of a run (by PID) was answered. purpose: `ready` or `alive`; detail: what is wrong."""
+
+    plugin: str
+    pid: int
+    purpose: str
+    ok: bool
+    detail: str = ""

@@ -25,7 +25,10 @@ _SETTLED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One plugin as the order sees it. `ready`: it runs and has passed its readiness check (or `startWait`)."""
+    """One plugin as the order sees it.
+
+    ready: it runs and has passed its readiness check (or `startWait`); late: it did not pass in time.
+    """
 
     id: str
     state: PluginState
@@ -33,6 +36,7 @@ class Step:
     chained: bool = False
     executed: bool = False
     ready: bool = False
+    late: bool = False
     note: str = ""
     depends_on: tuple[Dependency, ...] = ()
 
@@ -71,7 +75,7 @@ def _settled(step: Step) -> bool:
     if step.wanted:
         return False
     if step.state is PluginState.RUNNING:
-        return step.ready
+        return step.ready or step.late
     return step.state in _SETTLED
 
 

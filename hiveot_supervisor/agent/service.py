@@ -25,6 +25,7 @@ from hiveot_supervisor.agent.inbox import (
     HubDown,
     HubReady,
     HubUp,
+    Probed,
     Provisioned,
     Reported,
     Signalled,
@@ -32,6 +33,7 @@ from hiveot_supervisor.agent.inbox import (
 )
 from hiveot_supervisor.agent.monitor import Monitor
 from hiveot_supervisor.agent.outside import BackgroundCredentials, MachineProcesses, end_orphans
+from hiveot_supervisor.agent.probes import Probes
 from hiveot_supervisor.agent.publisher import Publisher
 from hiveot_supervisor.agent.reports import Reports
 from hiveot_supervisor.agent.requests import Requests
@@ -100,6 +102,7 @@ class Service:
             publisher=Publisher(self.state, self.hub, self.inbox.put),
             credentials=BackgroundCredentials(self.paths, self.hub, self.inbox.put),
             processes=MachineProcesses(self.paths),
+            probes=Probes(self.inbox.put, self.paths.run / "notify"),
             clock=SystemClock(),
         )
         self.requests = Requests(self.agent)
@@ -188,6 +191,8 @@ class Service:
                 self.agent.hub_answers()
             case HubDown(reason, _):
                 self.agent.hub_lost(reason)
+            case Probed():
+                self.agent.probed(item)
             case Asked(request):
                 self.requests.handle(request)
             case Provisioned(plugin, error, retry):
@@ -221,7 +226,7 @@ class Service:
             return self._sample_due
         self._sample_due = mono + SAMPLE_INTERVAL
         roots = {name: e.pid for name, e in self.agent.table.entries.items() if e.running}
-        self.agent.usage = self.monitor.sample(roots) if roots else {}
+        self.agent.sampled(self.monitor.sample(roots) if roots else {})
         plugins = {
             name: {"pid": roots[name], "cpu": u.cpu, "rss": u.rss, "processes": u.processes}
             for name, u in self.agent.usage.items()

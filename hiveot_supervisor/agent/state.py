@@ -55,6 +55,7 @@ class Record:
     delay: float = 0.0
     next_try: float = 0.0
     attempted: bool = False
+    ready: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from hiveot_supervisor.agent.limits import Watches
 from hiveot_supervisor.agent.restart import Backoff, Decision, after_exit
 from hiveot_supervisor.agent.state import Record
 from hiveot_supervisor.errors import ExitCode
@@ -71,6 +72,8 @@ class Entry:
     executed: the plugin's own program runs in this process. wanted: it shall be started as soon as its turn comes
     (`chained`: its turn is after its predecessor in the list). intent: why we caused the change that is under way.
     again: start it again with this cause once it has stopped. next_try: monotonic time of the next attempt.
+    ready: its readiness check passed; late: it did not pass in time. alive_failures: failed liveness checks in a row.
+    watches: of its resource limits.
     """
 
     plugin: Plugin
@@ -94,6 +97,10 @@ class Entry:
     intent: Cause | None = None
     actor: str = ""
     again: Cause | None = None
+    ready: bool = False
+    late: bool = False
+    alive_failures: int = 0
+    watches: Watches = field(default_factory=Watches)
     disabled_by_stop: bool = False
 
     @property
@@ -141,7 +148,9 @@ class Table:
 
     def starting(self, entry: Entry, now: Now) -> Transition | None:
         """supervisord is about to fork. A start that we did not ask for is the operator's, and enables the plugin."""
-        entry.executed = False
+        entry.executed = entry.ready = entry.late = False
+        entry.alive_failures = 0
+        entry.watches = Watches()
         entry.pid = 0
         entry.cause = entry.intent or Cause.OPERATOR
         if entry.cause is Cause.OPERATOR:
@@ -181,18 +190,24 @@ class Table:
         if shutdown:
             entry.again = None
 
-    def stopped(self, entry: Entry, exit_: Exit, now: Now, *, shutdown: bool) -> Transition | None:
-        """The end of a commanded stop."""
+    def stopped(self, entry: Entry, exit_: Exit, now: Now, *, shutdown: bool, chance: float = 0.5) -> Transition | None:
+        """The end of a commanded stop. One for a limit or a failed probe counts as a failure for the backoff."""
         if entry.state is not PluginState.STOPPING:
             self._take_stop(entry, shutdown)
         entry.intent = None
         if entry.cause is Cause.OPERATOR:
             entry.backoff = Backoff()
             entry.note = f"by {entry.actor}" if entry.actor else "by operator"
-        else:
+        elif entry.cause not in (Cause.LIMIT, Cause.PROBE):
             entry.note = entry.cause.value
         entry.actor = ""
-        return self._ended(entry, PluginState.STOPPED, exit_, now)
+        state = PluginState.STOPPED
+        if entry.cause in (Cause.LIMIT, Cause.PROBE) and entry.managed and entry.enabled:
+            uptime = now.mono - entry.started_mono
+            decision = after_exit(entry.plugin.restart, entry.backoff, failed=True, uptime=uptime, chance=chance)
+            entry.backoff = decision.backoff
+            state = self._plan(entry, decision, PluginState.FAILED, now)
+        return self._ended(entry, state, exit_, now)
 
     def exited(self, entry: Entry, exit_: Exit, gate: Gate | None, now: Now, chance: float) -> list[Transition]:
         """The process ended by itself; decides what comes next (`entry.next_try`, monotonic)."""
@@ -246,6 +261,7 @@ class Table:
     def _ended(self, entry: Entry, state: PluginState, exit_: Exit, now: Now) -> Transition | None:
         executed, entry.executed = entry.executed, False
         entry.exit = exit_
+        entry.ready = entry.late = False
         uptime = None
         if executed:
             entry.stopped = now.wall
@@ -256,6 +272,11 @@ class Table:
         """Its group was removed (`supervisorctl update`): the stop before it was not meant as the operator's."""
         if entry.disabled_by_stop:
             entry.enabled, entry.disabled_by_stop = True, False
+
+    @staticmethod
+    def same(entry: Entry) -> Transition:
+        """Something about it changed that others should know (it became ready), but not its state."""
+        return Transition(entry.plugin.id, entry.state, entry.state, entry.cause)
 
     # -- what we decide
 
@@ -340,6 +361,7 @@ def to_record(entry: Entry, now: Now) -> Record:
         delay=entry.backoff.delay,
         next_try=0.0 if entry.next_try is None else now.wall + entry.next_try - now.mono,
         attempted=entry.wanted is None,
+        ready=entry.ready,
     )
 
 

@@ -19,6 +19,7 @@ ALLOW = ("manager", "admin", "service")
 STARTED = "started"
 STOPPED = "stopped"
 STATE_CHANGED = "pluginStateChanged"
+LIMIT_EXCEEDED = "limitExceeded"
 
 ACTION_RIGHTS: dict[str, Right] = {
     "listPlugins": Right.READ,
@@ -98,6 +99,11 @@ def thing_description(created: str) -> dict[str, Any]:
                 "description": "A plugin went from one state to another, with the reason",
                 "data": _state_change_schema(),
             },
+            LIMIT_EXCEEDED: {
+                "title": "Limit exceeded",
+                "description": "A plugin has used more than its limit for longer than allowed",
+                "data": _limit_schema(),
+            },
         },
         "actions": {
             "listPlugins": _action(
@@ -139,6 +145,23 @@ def _state_change_schema() -> dict[str, Any]:
             "startCount": _typed("integer", "Starts"),
             "nextTry": _string("Next try", "When it will be started again, ISO 8601"),
             "note": _string("Note", "Why, in words"),
+            "device": _string("Device", "Host name"),
+            "time": _string("Time", "When it happened, ISO 8601"),
+        },
+    }
+
+
+def _limit_schema() -> dict[str, Any]:
+    return {
+        "title": "Exceeded limit",
+        "type": "object",
+        "properties": {
+            "pluginID": _string("Plugin ID"),
+            "resource": _string("Resource", "memory or cpu"),
+            "value": _typed("number", "Value", "Bytes, or percent of a core"),
+            "limit": _typed("number", "Limit", "In the same unit"),
+            "for": _typed("number", "For", "How long it was exceeded", unit="seconds"),
+            "action": _string("Action", "event or restart"),
             "device": _string("Device", "Host name"),
             "time": _string("Time", "When it happened, ISO 8601"),
         },

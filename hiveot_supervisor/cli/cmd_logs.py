@@ -9,7 +9,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from hiveot_supervisor.cli.home import AGENT, Home
-from hiveot_supervisor.cli.logfiles import Follower, last_lines
+from hiveot_supervisor.supervisord.logfiles import Follower, last_lines
 from hiveot_supervisor.cli.output import paint, say, use_color
 from hiveot_supervisor.errors import ExitCode, UnknownPlugin
 

@@ -96,7 +96,7 @@ def _credentials(home: Home, plugin: Plugin, now: float) -> list[tuple[str, str]
 
 
 def _log_tail(plugin: Plugin, count: int) -> list[str]:
-    from hiveot_supervisor.cli.logfiles import last_lines
+    from hiveot_supervisor.supervisord.logfiles import last_lines
 
     if plugin.log_file is None or count <= 0:
         return []

@@ -84,7 +84,7 @@ def await_socket(home: Home, process: subprocess.Popen[bytes]) -> None:
 
 
 def _last_words(paths: Paths) -> str:
-    from hiveot_supervisor.cli.logfiles import last_lines
+    from hiveot_supervisor.supervisord.logfiles import last_lines
 
     for path in (stderr_file(paths), paths.supervisord_log):
         lines = [line for line in last_lines(path, 5) if line.strip()]

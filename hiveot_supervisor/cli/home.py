@@ -160,7 +160,9 @@ class Home:
         started = process.start if process and state in _UP else None
         since = started or (record.since if record and record.since else (process.stop if process else None))
         stayed = running and started is not None and time.time() - started >= self.launcher.start_wait
-        note = record.note if record and state not in (PluginState.RUNNING, PluginState.STARTING) else ""
+        if plugin.ready is not None:
+            stayed = running and record is not None and record.ready
+        note = record.note if record and state not in (PluginState.STARTING,) else ""
         if not plugin.executable.exists() and state not in _UP:
             state, note = PluginState.MISSING, f"{plugin.executable} does not exist"
         restarts = max(0, record.start_count - 1) if record else 0

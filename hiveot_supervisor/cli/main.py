@@ -41,6 +41,8 @@ COMMANDS: dict[str, Command] = {
     "start": Command("cmd_start", "start plugins and wait until they run", "Control"),
     "stop": Command("cmd_stop", "stop plugins and wait until they are gone", "Control"),
     "restart": Command("cmd_restart", "stop, then start", "Control"),
+    "enable": Command("cmd_enable", "start it by itself at every start", "Control"),
+    "disable": Command("cmd_disable", "do not start it by itself", "Control"),
     "version": Command("cmd_version", "versions of everything involved", "Other"),
 }
 ALIASES = {"ps": "list", "ls": "list", "run": "up"}
