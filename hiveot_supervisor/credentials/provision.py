@@ -27,6 +27,9 @@ Ask = Callable[[str, Mapping[str, Any]], Any]
 first used.
 """
 
+RESERVED_IDS = frozenset({"ca", "hub"})
+"""No account can have these IDs: its certificate would be caCert.pem or hubCert.pem."""
+
 LOCK_TIMEOUT = 30.0
 """Seconds to wait for another process that provisions the same account."""
 
@@ -47,7 +50,11 @@ class Files:
 
     @classmethod
     def of(cls, paths: Paths, client_id: str) -> Files:
-        """The files of `client_id` in a home."""
+        """The files of `client_id` in a home. Raises CredentialError for an ID that cannot have any."""
+        if client_id in RESERVED_IDS:
+            why = "its certificate would replace the hub's"
+            hint = "give the plugin another name"
+            raise CredentialError(f"{client_id} cannot have credentials", why=why, hint=hint)
         return cls(
             client_id=client_id,
             key=paths.key(client_id),

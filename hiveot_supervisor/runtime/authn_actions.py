@@ -1,0 +1,374 @@
+"""What the account service can do: the actions on accounts, tokens and certificates, and who may use them.
+
+One public method `perform`; everything else follows the HiveOT hub (docs/hiveot-hub-protocol.md §5), with its
+gaps closed: IDs are checked, the hub's own accounts cannot be touched, nobody gets a token of somebody above.
+Knows no messages and no broker; what it must have done there is handed in as `kick` and `forget`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hiveot_supervisor.clock import iso8601
+from hiveot_supervisor.credentials import certificates, keys, store, tokens
+from hiveot_supervisor.errors import CredentialError, HiveotError
+from hiveot_supervisor.hub.client import Right
+from hiveot_supervisor.runtime import bootstrap
+from hiveot_supervisor.runtime.accounts import (
+    Account,
+    AccountStore,
+    ClientType,
+    check_password,
+    hash_password,
+    valid_client_id,
+)
+from hiveot_supervisor.runtime.authn_things import ADMIN_RIGHTS, ADMIN_THING, USER_ACTIONS, USER_THING
+from hiveot_supervisor.runtime.bootstrap import LIFETIME, HubFiles
+from hiveot_supervisor.runtime.roles import Role
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+_ORDER = list(Right)
+_MANAGERS = frozenset({Role.MANAGER, Role.ADMIN, Role.SERVICE})
+_MAX_NAME = 256
+
+
+class Denied(HiveotError):
+    """The caller may not do that. `status`: HTTP status of the answer."""
+
+    status = 403
+
+
+class BadInput(HiveotError):
+    """What the caller sent makes no sense."""
+
+    status = 400
+
+
+class NotFound(HiveotError):
+    """There is no such account, thing or action."""
+
+    status = 404
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request: which action of which thing, with what right it was sent, and by which account."""
+
+    thing_id: str
+    name: str
+    input: Any
+    sender: str
+    right: Right
+
+
+class AccountActions:
+    """The account service without its messages.
+
+    kick: disconnect all clients of an account (they may come back); forget: drop what the broker stores for
+    it. Methods may block on the disk and, for passwords, 50 ms on the CPU. Not thread-safe: called from one
+    thread.
+    """
+
+    def __init__(
+        self,
+        accounts: AccountStore,
+        files: HubFiles,
+        signer: Ed25519PrivateKey,
+        *,
+        launcher_id: str,
+        now: Callable[[], float],
+        kick: Callable[[str], None],
+        forget: Callable[[str], None],
+    ) -> None:
+        self._accounts = accounts
+        self._files = files
+        self._signer = signer
+        self._launcher_id = launcher_id
+        self._protected = bootstrap.builtin_ids(launcher_id)
+        self._now = now
+        self._kick = kick
+        self._forget = forget
+        self._ca_key: keys.PrivateKey | None = None
+
+    def perform(self, call: Call) -> Any:
+        """Carry out one action and return its output. Raises Denied, BadInput, NotFound, or what the disk
+        says.
+        """
+        sender = self._accounts.get(call.sender)
+        if sender is None:
+            raise Denied("no such account")
+        if call.thing_id == ADMIN_THING and call.name in ADMIN_RIGHTS:
+            self._check_admin(sender, call)
+        elif call.thing_id == USER_THING and call.name in USER_ACTIONS:
+            if _ORDER.index(call.right) < _ORDER.index(Right.ACTION):
+                raise Denied(f"{call.name} is to be sent as an action")
+        else:
+            raise NotFound(f"{call.thing_id} has no action {call.name}")
+        handler: Callable[[Account, Any], Any] = getattr(self, f"_{call.thing_id.lower()}_{_snake(call.name)}")
+        return handler(sender, call.input)
+
+    def _check_admin(self, sender: Account, call: Call) -> None:
+        needed = ADMIN_RIGHTS[call.name]
+        if sender.role not in _MANAGERS or _ORDER.index(call.right) < _ORDER.index(needed):
+            raise Denied(f"{sender.role} may not use {call.name}, or sent it with too low a right")
+        if needed is Right.ADMIN and sender.role is not Role.ADMIN and sender.client_id != self._launcher_id:
+            raise Denied(f"{call.name} is for admin and the launcher")
+
+    # Admin
+
+    def _admin_add_service(self, sender: Account, value: Any) -> str:
+        client_id = self._new_id(sender, value)
+        public_key = _public_key(value)
+        if not public_key:
+            public_key = self._create_key(client_id)
+        self._put(client_id, ClientType.SERVICE, Role.SERVICE, _name(value), public_key)
+        token = self._token(client_id, ClientType.SERVICE)
+        if not _public_key(value):  # as the Go hub: without a key of its own the client reads all from our folder
+            store.write_file(self._files.token(client_id), token.encode())
+        return token
+
+    def _admin_add_agent(self, sender: Account, value: Any) -> str:
+        client_id = self._new_id(sender, value)
+        public_key = _public_key(value) or self._create_key(client_id)
+        self._put(client_id, ClientType.AGENT, Role.AGENT, _name(value), public_key)
+        return self._token(client_id, ClientType.AGENT)
+
+    def _admin_add_consumer(self, sender: Account, value: Any) -> None:
+        client_id = self._target(sender, _text(value, "clientID"))
+        password = _text(value, "password", needed=False)
+        hashed = _hash(password) if password else ""
+        found = self._accounts.get(client_id)
+        if found is None:
+            account = Account(
+                client_id, ClientType.CONSUMER, Role.NONE, display_name=_name(value) or client_id, created=self._now()
+            )
+        elif found.type is ClientType.CONSUMER:
+            account = found
+        else:
+            raise BadInput(f"{client_id} is the account of a {found.type}")
+        self._store(dataclasses.replace(account, password_hash=hashed or account.password_hash))
+        if found is not None and hashed:
+            self._kick(client_id)
+
+    def _admin_new_agent_token(self, sender: Account, value: Any) -> str:
+        account = self._existing(self._target(sender, value))
+        return self._token(account.client_id, account.type)
+
+    def _admin_issue_certificate(self, sender: Account, value: Any) -> str:
+        client_id = _text(value, "clientID")
+        if client_id != sender.client_id:
+            client_id = self._target(sender, client_id)
+        account, request = self._existing(client_id), _text(value, "csr")
+        if self._ca_key is None:
+            self._ca_key = bootstrap.load_ca_key(self._files)
+        ca = store.read_file(self._files.ca)
+        try:
+            pem = certificates.create_client(ca, self._ca_key, request, account.client_id, now=self._now())
+        except CredentialError as err:
+            raise BadInput(err.what, why=err.why) from err
+        return pem.decode("ascii")
+
+    def _admin_get_client_profile(self, sender: Account, value: Any) -> dict[str, Any]:
+        return _profile(self._existing(_plain(value)))
+
+    def _admin_get_profiles(self, sender: Account, value: Any) -> list[dict[str, Any]]:
+        return [_profile(account) for account in self._accounts.all()]
+
+    def _admin_remove_client(self, sender: Account, value: Any) -> None:
+        client_id = self._target(sender, value)
+        if self._accounts.remove(client_id):
+            self._forget(client_id)
+            # The token would be refused for ever although it looks valid to whoever reads the file.
+            self._files.token(client_id).unlink(missing_ok=True)
+
+    def _admin_set_client_password(self, sender: Account, value: Any) -> None:
+        account = self._existing(self._target(sender, _text(value, "clientID")))
+        if account.type is not ClientType.CONSUMER:
+            raise BadInput(f"{account.client_id} is the account of a {account.type}, which logs in by token")
+        self._store(dataclasses.replace(account, password_hash=_hash(_text(value, "password"))))
+        self._kick(account.client_id)
+
+    def _admin_update_client_profile(self, sender: Account, value: Any) -> None:
+        account = self._existing(self._target(sender, _text(value, "clientID")))
+        kind = _text(value, "clientType", needed=False) or account.type.value
+        disabled = value.get("disabled", account.disabled)
+        if kind not in set(ClientType) or not isinstance(disabled, bool):
+            raise BadInput("clientType is agent, service or consumer, and disabled is true or false")
+        changed = dataclasses.replace(
+            account,
+            type=ClientType(kind),
+            display_name=_name(value) or account.display_name,
+            public_key=_public_key(value) or account.public_key,
+            disabled=disabled,
+        )
+        self._store(changed)
+        if disabled and not account.disabled:
+            self._kick(account.client_id)
+
+    def _admin_get_client_role(self, sender: Account, value: Any) -> str:
+        return self._existing(_plain(value)).role.value
+
+    def _admin_set_client_role(self, sender: Account, value: Any) -> None:
+        account, role = self._existing(self._target(sender, _text(value, "clientID"))), _text(value, "role")
+        if role not in set(Role):
+            raise BadInput(f"there is no role {role[:64]}", hint=f"roles: {', '.join(Role)}")
+        if sender.role is not Role.ADMIN:
+            raise Denied("only admin may change roles")
+        if account.role != role:
+            self._store(dataclasses.replace(account, role=Role(role)))
+            self._kick(account.client_id)
+
+    # User
+
+    def _user_get_profile(self, sender: Account, value: Any) -> dict[str, Any]:
+        return _profile(sender)
+
+    def _user_login(self, sender: Account, value: Any) -> str:
+        if _text(value, "clientID") != sender.client_id or not sender.password_hash:
+            raise Denied("wrong login")
+        if not check_password(_text(value, "password"), sender.password_hash):
+            raise Denied("wrong login")
+        return self._token(sender.client_id, sender.type, session=secrets.token_hex(8))
+
+    def _user_logout(self, sender: Account, value: Any) -> None:
+        self._kick(sender.client_id)
+
+    def _user_refresh_token(self, sender: Account, value: Any) -> str:
+        if not isinstance(value, str):
+            raise BadInput("the old token is expected")
+        try:
+            claims = tokens.verify(value, self._signer.public_key(), now=self._now())
+        except CredentialError as err:
+            raise Denied(err.what, why=err.why) from err
+        if claims.client_id != sender.client_id or claims.issued < int(sender.created) - 1:
+            raise Denied("the token is not yours")
+        return self._token(sender.client_id, sender.type, session=claims.session_id)
+
+    def _user_update_name(self, sender: Account, value: Any) -> None:
+        self._store(dataclasses.replace(sender, display_name=_name({"displayName": value})))
+
+    def _user_update_password(self, sender: Account, value: Any) -> None:
+        if sender.type is not ClientType.CONSUMER or sender.client_id in self._protected:
+            raise Denied("this account logs in by token")
+        self._store(dataclasses.replace(sender, password_hash=_hash(_plain(value))))
+
+    def _user_update_pub_key(self, sender: Account, value: Any) -> None:
+        if sender.client_id in self._protected:
+            raise Denied("the hub itself manages this account")
+        self._store(dataclasses.replace(sender, public_key=_public_key({"pubKey": value})))
+
+    # parts
+
+    def _target(self, sender: Account, value: Any) -> str:
+        """The ID of an account that `sender` may change. Raises BadInput, Denied."""
+        client_id = _plain(value)
+        if not valid_client_id(client_id):
+            hint = "use up to 64 of the characters A-Z a-z 0-9 . _ ~ -, beginning with a letter or digit; not ca, hub"
+            raise BadInput(f"{client_id[:80]!r} cannot be a client ID", hint=hint)
+        if client_id in self._protected:
+            raise Denied(f"the hub itself manages the account {client_id}")
+        found = self._accounts.get(client_id)
+        person = found is not None and (
+            found.type is ClientType.CONSUMER or found.role not in (Role.SERVICE, Role.AGENT)
+        )
+        if person and sender.role is not Role.ADMIN:
+            raise Denied(f"{client_id} is the account of a person; only admin may change it")
+        return client_id
+
+    def _new_id(self, sender: Account, value: Any) -> str:
+        client_id = self._target(sender, _text(value, "clientID"))
+        found = self._accounts.get(client_id)
+        if found is not None and found.type is ClientType.CONSUMER:
+            raise BadInput(f"{client_id} is the account of a consumer", hint="remove it first, or choose another ID")
+        return client_id
+
+    def _existing(self, client_id: str) -> Account:
+        account = self._accounts.get(client_id)
+        if account is None:
+            raise NotFound(f"there is no account {client_id}")
+        return account
+
+    def _put(self, client_id: str, kind: ClientType, role: Role, name: str, public_key: str) -> None:
+        """Create an account, or bring an existing one to this type, role and key."""
+        found = self._accounts.get(client_id) or Account(client_id, kind, role, created=self._now())
+        title = name or found.display_name or client_id
+        self._store(
+            dataclasses.replace(found, type=kind, role=role, display_name=title, public_key=public_key, disabled=False)
+        )
+        if found.role is not role:
+            self._kick(client_id)
+
+    def _store(self, account: Account) -> None:
+        self._accounts.put(dataclasses.replace(account, updated=self._now()))
+
+    def _token(self, client_id: str, kind: ClientType, *, session: str = "") -> str:
+        return tokens.issue(self._signer, client_id, now=self._now(), lifetime=LIFETIME[kind], session_id=session)
+
+    def _create_key(self, client_id: str) -> str:
+        """The public key of `{id}.key` in our folder, which is made if missing. The private key is never
+        sent.
+        """
+        public_key = keys.public_pem(keys.load_or_create(self._files.key(client_id)))
+        store.write_file(self._files.public_key(client_id), public_key.encode())
+        return public_key
+
+
+def _profile(account: Account) -> dict[str, Any]:
+    profile = {
+        "clientID": account.client_id,
+        "clientType": account.type.value,
+        "disabled": account.disabled,
+        "displayName": account.display_name,
+        "pubKey": account.public_key,
+        "updated": iso8601(account.updated),
+    }
+    return {name: value for name, value in profile.items() if value not in ("", False)}
+
+
+def _text(value: Any, name: str, *, needed: bool = True) -> str:
+    if not isinstance(value, Mapping):
+        raise BadInput("an object is expected as input")
+    found = value.get(name, "")
+    if not isinstance(found, str) or (needed and not found):
+        raise BadInput(f"{name} is missing or not text")
+    return found
+
+
+def _plain(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise BadInput("a text is expected as input")
+    return value
+
+
+def _name(value: Any) -> str:
+    name = _text(value, "displayName", needed=False)
+    if len(name) > _MAX_NAME or not name.isprintable():
+        raise BadInput(f"displayName is longer than {_MAX_NAME} characters, or has control characters")
+    return name
+
+
+def _public_key(value: Any) -> str:
+    text = _text(value, "pubKey", needed=False)
+    if not text:
+        return ""
+    try:
+        return keys.public_pem(keys.parse_public(text))
+    except CredentialError as err:
+        raise BadInput(f"pubKey is {err.what}", why=err.why) from err
+
+
+def _hash(password: str) -> str:
+    try:
+        return hash_password(password)
+    except ValueError as err:
+        raise BadInput(str(err)) from err
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name)

