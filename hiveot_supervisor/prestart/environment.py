@@ -34,8 +34,11 @@ _Lines = Iterator[tuple[int, str]]
 def compose(
     inherited: Mapping[str, str], given: Iterable[tuple[str, str]], file: Iterable[tuple[str, str]] = ()
 ) -> dict[str, str]:
-    """What the plugin sees: inherited (without control over supervisord), then ours, then the environment file's."""
-    kept = {name: value for name, value in inherited.items() if name not in CONTROL}
+    """What the plugin sees: inherited (without control over supervisord), then ours, then the environment file's.
+
+    OLDPWD goes too: it is about a folder that we have never been in.
+    """
+    kept = {name: value for name, value in inherited.items() if name not in CONTROL and name != "OLDPWD"}
     return {**kept, **dict(given), **dict(file)}
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from hiveot_supervisor.prestart.gates import is_plain
 from hiveot_supervisor.prestart.spec import Spec
 
 UNTIL = "until"
@@ -18,6 +19,9 @@ PROGRAM = "exe"
 MUST_EXIST = ("key", "token")
 MAY_EXIST = ("certificate", "ca", "issuer")
 """Suffixes of files that a hub may do without; what counts is that they are as they were."""
+
+_LATEST = 2**31 - 1.0
+"""Wall time (2038) that every file system can store."""
 
 Stamps = dict[str, int | None]
 """Modification time in nanoseconds by marker suffix; None = the file does not exist."""
@@ -36,13 +40,18 @@ def look(spec: Spec) -> Stamps:
 
 
 def mark(spec: Spec, stamps: Stamps, until: float) -> None:
-    """Leave the markers for what was verified. `until`: wall time. Raises OSError; then no marker is trusted."""
+    """Leave the markers for what was verified. `until`: wall time. Raises OSError; then no marker is trusted.
+
+    Nothing is marked when a shell could not execute the program as execve(2) would.
+    """
     Path(spec.verified).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     forget(spec)
+    if not is_plain(spec.argv[0]):
+        return
     for suffix, stamp in stamps.items():
         if stamp is not None:
             _touch(Path(f"{spec.verified}.{suffix}"), stamp)
-    _touch(Path(f"{spec.verified}.{UNTIL}"), int(until) * 10**9)
+    _touch(Path(f"{spec.verified}.{UNTIL}"), int(min(until, _LATEST)) * 10**9)
 
 
 def forget(spec: Spec) -> None:
