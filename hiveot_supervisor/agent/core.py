@@ -18,6 +18,7 @@ from hiveot_supervisor.agent import order, things
 from hiveot_supervisor.agent.inbox import Probed
 from hiveot_supervisor.agent.limits import Exceeded, judge
 from hiveot_supervisor.agent.monitor import Usage
+from hiveot_supervisor.agent.plugin_things import Board
 from hiveot_supervisor.agent.publisher import Publisher
 from hiveot_supervisor.agent.state import Event, State
 from hiveot_supervisor.agent.table import UP, Entry, Exit, Gate, Now, Table, Transition, restore, to_record
@@ -113,6 +114,7 @@ class Agent:
         self._forks: dict[str, _Fork] = {}
         self._preparing: set[str] = set()
         self._counts: tuple[int, int] | None = None
+        self._board = Board(hub, self.device)
         self._started_at = clock.monotonic()
 
     def now(self) -> Now:
@@ -372,6 +374,7 @@ class Agent:
     def hub_connected(self) -> None:
         """Everything that a hub may have forgotten is told again: TD, permissions, then properties and the outbox."""
         self._counts = None
+        self._board.forget()
         self.hub.publish_td(things.thing_description(iso8601(self.clock.wall())))
         self.hub.set_permissions(things.THING_ID, things.ALLOW)
         self.publisher.connected()
@@ -421,7 +424,7 @@ class Agent:
         if not self.shutting_down:
             self._release(mono)
             self._start_due(mono)
-        self._publish_counts()
+        self._publish_properties()
         self.publisher.drain(mono)
         return self._next_deadline(mono)
 
@@ -642,9 +645,11 @@ class Agent:
     def _save(self, entry: Entry) -> None:
         self.state.save(to_record(entry, self.now()))
 
-    def _publish_counts(self) -> None:
+    def _publish_properties(self) -> None:
         if not self.hub.connected:
             return
+        now = self.now()
+        self._board.publish(self.table.plugins, self.usage.get, now.wall, now.mono)
         counts = (len(self.table.plugins), sum(e.running for e in self.table.plugins))
         if counts == self._counts:
             return
@@ -663,7 +668,7 @@ class Agent:
         for entry in self.running_in_stop_order():
             self._forget_process(entry.plugin.id)
             self._tell(self.table.lost(entry, cause, now))
-        self._publish_counts()
+        self._publish_properties()
 
 
 def unstartable(plugin: Plugin) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from hiveot_supervisor.agent import things
 from hiveot_supervisor.agent.core import Agent
+from hiveot_supervisor.agent.plugin_things import ACTIONS, PREFIX
 from hiveot_supervisor.agent.table import Entry
 from hiveot_supervisor.hub.client import Request, Right
 from hiveot_supervisor.model import Cause, PluginState
@@ -49,13 +50,13 @@ class Requests:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._pending: list[_Pending] = []
-        self._handlers: dict[str, Callable[[Request], None]] = {
+        self._handlers: dict[str, Callable[[Request, Any], None]] = {
             "listPlugins": self._list,
             "startPlugin": self._start,
             "stopPlugin": self._stop,
             "restartPlugin": self._restart,
-            "enablePlugin": lambda r: self._set_enabled(r, True),
-            "disablePlugin": lambda r: self._set_enabled(r, False),
+            "enablePlugin": lambda r, v: self._set_enabled(r, v, True),
+            "disablePlugin": lambda r, v: self._set_enabled(r, v, False),
             "startAllPlugins": self._start_all,
             "stopAllPlugins": self._stop_all,
         }
@@ -67,45 +68,59 @@ class Requests:
     def handle(self, request: Request) -> None:
         """Carry a request out, or answer why not."""
         try:
-            self._check(request)
-            self._handlers[request.name](request)
+            name, value = self._resolve(request)
+            self._demand(request, things.ACTION_RIGHTS[name])
+            if len(self._pending) >= MAX_PENDING:
+                raise Refused("too many requests are waiting; try again later")
+            self._handlers[name](request, value)
         except Refused as refusal:
             self._agent.hub.respond_error(request, str(refusal))
 
-    def _check(self, request: Request) -> None:
+    def _resolve(self, request: Request) -> tuple[str, Any]:
+        """The launcher's action and its input that a request means; one to a plugin's own Thing stands for one of them."""
+        plugin_id = request.thing_id.removeprefix(PREFIX)
+        if plugin_id == request.thing_id or self._agent.table.get(plugin_id) is None:
+            return self._own_action(request), request.input
+        if request.operation == "writeproperty" and request.name == "running":
+            if not isinstance(request.input, bool):
+                raise Refused(f"'running' expects true or false, not {request.input!r:.60}")
+            return ("startPlugin" if request.input else "stopPlugin"), plugin_id
+        if request.operation == "invokeaction" and request.name in ACTIONS:
+            return ACTIONS[request.name], plugin_id
+        raise Refused(f"unknown action '{request.name:.80}'; the actions are {', '.join(ACTIONS)}")
+
+    def _own_action(self, request: Request) -> str:
         if request.thing_id != things.THING_ID:
-            raise Refused(f"unknown Thing '{request.thing_id}' of this launcher; its Thing is '{things.THING_ID}'")
+            raise Refused(f"unknown Thing '{request.thing_id:.80}' of this launcher; its Thing is '{things.THING_ID}'")
         if request.operation != "invokeaction" or request.name not in self._handlers:
-            raise Refused(f"unknown action '{request.name}'; the actions are {', '.join(self._handlers)}")
-        self._demand(request, things.ACTION_RIGHTS[request.name])
-        if len(self._pending) >= MAX_PENDING:
-            raise Refused("too many requests are waiting; try again later")
+            raise Refused(f"unknown action '{request.name:.80}'; the actions are {', '.join(self._handlers)}")
+        return request.name
 
     @staticmethod
     def _demand(request: Request, right: Right) -> None:
         if _ORDER.index(request.right) < _ORDER.index(right):
             raise Refused(f"'{request.name}' demands the right '{right}'; it was sent with '{request.right}'")
 
-    def _entry(self, request: Request) -> Entry:
+    def _entry(self, request: Request, value: Any) -> Entry:
         """The plugin that the input names. The runtime answers to its file name, as in the Go launcher."""
-        if not isinstance(request.input, str) or not request.input:
-            raise Refused(f"'{request.name}' expects a plugin ID as text, not {request.input!r:.60}")
+        if not isinstance(value, str) or not value:
+            raise Refused(f"'{request.name}' expects a plugin ID as text, not {value!r:.60}")
         for entry in self._agent.table.entries.values():
-            if self._name(entry) == request.input:
+            if self._name(entry) == value:
                 return entry
-        raise Refused(f"plugin ID '{request.input:.80}' not found")
+        raise Refused(f"plugin ID '{value:.80}' not found")
 
     @staticmethod
     def _name(entry: Entry) -> str:
         return entry.plugin.id if entry.managed else entry.plugin.executable.name
 
     @staticmethod
-    def _flag(request: Request) -> bool:
-        if request.input is None:
+    def _flag(request: Request, value: Any) -> bool:
+        if value is None:
             return False
-        if not isinstance(request.input, bool):
-            raise Refused(f"'{request.name}' expects true or false, not {request.input!r:.60}")
-        return request.input
+        if not isinstance(value, bool):
+            raise Refused(f"'{request.name}' expects true or false, not {value!r:.60}")
+        return value
 
     def info(self, entry: Entry) -> dict[str, Any]:
         """PluginInfo of an entry, with its last resource sample."""
@@ -116,19 +131,19 @@ class Requests:
 
     # -- actions
 
-    def _list(self, request: Request) -> None:
-        only_running = self._flag(request)
+    def _list(self, request: Request, value: Any) -> None:
+        only_running = self._flag(request, value)
         infos = [self.info(e) for e in self._agent.table.entries.values() if e.running or not only_running]
         self._agent.hub.respond(request, sorted(infos, key=lambda i: str(i["pluginID"])))
 
-    def _start(self, request: Request) -> None:
-        entry = self._entry(request)
+    def _start(self, request: Request, value: Any) -> None:
+        entry = self._entry(request, value)
         if not entry.running:
             self._agent.start(entry, Cause.OPERATOR, request.sender)
         self._await(request, [entry], starting=True)
 
-    def _stop(self, request: Request) -> None:
-        entry = self._entry(request)
+    def _stop(self, request: Request, value: Any) -> None:
+        entry = self._entry(request, value)
         if not entry.managed:
             self._demand(request, Right.ADMIN)
             self._agent.hub.respond(request, self.info(entry))
@@ -137,24 +152,24 @@ class Requests:
         self._agent.stop(entry, Cause.OPERATOR, request.sender)
         self._await(request, [entry], starting=False)
 
-    def _restart(self, request: Request) -> None:
-        entry = self._entry(request)
+    def _restart(self, request: Request, value: Any) -> None:
+        entry = self._entry(request, value)
         if not entry.managed:
             raise Refused("the runtime cannot be restarted through the hub that it runs; use hiveot-launcher restart")
         self._agent.restart(entry, Cause.OPERATOR, request.sender)
         self._await(request, [entry], starting=True)
 
-    def _set_enabled(self, request: Request, enabled: bool) -> None:
-        entry = self._entry(request)
+    def _set_enabled(self, request: Request, value: Any, enabled: bool) -> None:
+        entry = self._entry(request, value)
         self._agent.set_enabled(entry, enabled, request.sender)
         self._agent.hub.respond(request, self.info(entry))
 
-    def _start_all(self, request: Request) -> None:
+    def _start_all(self, request: Request, _: Any) -> None:
         self._agent.want_all()
         self._await(request, list(self._agent.table.plugins), starting=True, single=False)
 
-    def _stop_all(self, request: Request) -> None:
-        full = self._flag(request)
+    def _stop_all(self, request: Request, value: Any) -> None:
+        full = self._flag(request, value)
         if full:
             self._demand(request, Right.ADMIN)
         entries = self._agent.running_in_stop_order()

@@ -38,14 +38,16 @@ def _string(title: str, description: str = "") -> dict[str, Any]:
     return {"title": title, "type": "string", **({"description": description} if description else {})}
 
 
-def _typed(kind: str, title: str, description: str = "", **more: Any) -> dict[str, Any]:
+def typed(kind: str, title: str, description: str = "", **more: Any) -> dict[str, Any]:
+    """A data schema or property: JSON type, title, description and further members."""
     return {"title": title, "type": kind, **({"description": description} if description else {}), **more}
 
 
 _INFO = {"title": "Plugin status", "type": "object", "schema": "PluginInfo"}
 
 
-def _action(title: str, description: str, **more: Any) -> dict[str, Any]:
+def action(title: str, description: str, **more: Any) -> dict[str, Any]:
+    """An action affordance."""
     return {"@type": "hiveot:function", "title": title, "description": description, **more}
 
 
@@ -57,21 +59,21 @@ def _plugin_info_schema() -> dict[str, Any]:
         "properties": {
             "pluginID": _string("Plugin ID", "Name of the plugin, also its account on the hub"),
             "execPath": _string("Executable", "Path of the program that is run"),
-            "size": _typed("integer", "Size", "Size of the executable", unit="Bytes"),
+            "size": typed("integer", "Size", "Size of the executable", unit="Bytes"),
             "modifiedTime": _string("Modified", "When the executable was last changed, ISO 8601"),
-            "running": _typed("boolean", "Running", "The plugin's program runs now"),
-            "pid": _typed("integer", "Process ID", "Of the running process, or of the last one"),
-            "startCount": _typed("integer", "Starts", "How often it has been started"),
+            "running": typed("boolean", "Running", "The plugin's program runs now"),
+            "pid": typed("integer", "Process ID", "Of the running process, or of the last one"),
+            "startCount": typed("integer", "Starts", "How often it has been started"),
             "startedTime": _string("Started", "Time of the last start, ISO 8601"),
             "stoppedTime": _string("Stopped", "Time of the last stop, ISO 8601"),
             "status": _string("Status", "Why it is in its state, in words"),
-            "cpu": _typed("integer", "CPU", "CPU use of all its processes, 0 when not running", unit="%"),
-            "rss": _typed("integer", "Memory", "Resident memory of all its processes", unit="Bytes"),
-            "Uptime": _typed("integer", "Uptime", "How long it has been running", unit="seconds"),
+            "cpu": typed("integer", "CPU", "CPU use of all its processes, 0 when not running", unit="%"),
+            "rss": typed("integer", "Memory", "Resident memory of all its processes", unit="Bytes"),
+            "Uptime": typed("integer", "Uptime", "How long it has been running", unit="seconds"),
             "state": _string(
                 "State", "stopped, waiting, starting, running, stopping, backoff, exited, failed or missing"
             ),
-            "enabled": _typed("boolean", "Enabled", "It is started again after a restart of the machine"),
+            "enabled": typed("boolean", "Enabled", "It is started again after a restart of the machine"),
         },
     }
 
@@ -88,8 +90,8 @@ def thing_description(created: str) -> dict[str, Any]:
         "created": created,
         "modified": created,
         "properties": {
-            "nrPlugins": _typed("integer", "Plugins", "Number of known plugins", readOnly=True),
-            "nrRunning": _typed("integer", "Running plugins", "Number of plugins that run now", readOnly=True),
+            "nrPlugins": typed("integer", "Plugins", "Number of known plugins", readOnly=True),
+            "nrRunning": typed("integer", "Running plugins", "Number of plugins that run now", readOnly=True),
         },
         "events": {
             STARTED: {"title": "Plugin started", "description": "A plugin has been started", "data": plugin_id},
@@ -106,24 +108,24 @@ def thing_description(created: str) -> dict[str, Any]:
             },
         },
         "actions": {
-            "listPlugins": _action(
+            "listPlugins": action(
                 "List plugins",
                 "All known plugins and what they are doing",
                 safe=True,
                 idempotent=True,
-                input=_typed("boolean", "Only running"),
+                input=typed("boolean", "Only running"),
                 output={"title": "Plugins", "type": "array", "items": _INFO},
             ),
-            "startPlugin": _action("Start plugin", "Start one plugin", input=plugin_id, output=_INFO),
-            "stopPlugin": _action("Stop plugin", "Stop one plugin; it stays stopped", input=plugin_id, output=_INFO),
-            "restartPlugin": _action("Restart plugin", "Stop and start one plugin", input=plugin_id, output=_INFO),
-            "enablePlugin": _action("Enable plugin", "Start it at every start", input=plugin_id, output=_INFO),
-            "disablePlugin": _action("Disable plugin", "Do not start it by itself", input=plugin_id, output=_INFO),
-            "startAllPlugins": _action("Start all", "Start all known plugins in order"),
-            "stopAllPlugins": _action(
+            "startPlugin": action("Start plugin", "Start one plugin", input=plugin_id, output=_INFO),
+            "stopPlugin": action("Stop plugin", "Stop one plugin; it stays stopped", input=plugin_id, output=_INFO),
+            "restartPlugin": action("Restart plugin", "Stop and start one plugin", input=plugin_id, output=_INFO),
+            "enablePlugin": action("Enable plugin", "Start it at every start", input=plugin_id, output=_INFO),
+            "disablePlugin": action("Disable plugin", "Do not start it by itself", input=plugin_id, output=_INFO),
+            "startAllPlugins": action("Start all", "Start all known plugins in order"),
+            "stopAllPlugins": action(
                 "Stop all",
                 "Stop all running plugins in reverse order",
-                input=_typed("boolean", "Full stop", "Stop the hub runtime as well"),
+                input=typed("boolean", "Full stop", "Stop the hub runtime as well"),
             ),
         },
         "schemaDefinitions": {"PluginInfo": _plugin_info_schema()},
@@ -139,10 +141,10 @@ def _state_change_schema() -> dict[str, Any]:
             "state": _string("State"),
             "previous": _string("Previous state"),
             "cause": _string("Cause", "operator, crash, exit, limit, probe, dependency, shutdown, launcher-lost …"),
-            "exitCode": _typed("integer", "Exit code", "Absent when a signal ended it"),
+            "exitCode": typed("integer", "Exit code", "Absent when a signal ended it"),
             "signal": _string("Signal", "Name of the signal that ended it"),
-            "uptime": _typed("number", "Uptime", unit="seconds"),
-            "startCount": _typed("integer", "Starts"),
+            "uptime": typed("number", "Uptime", unit="seconds"),
+            "startCount": typed("integer", "Starts"),
             "nextTry": _string("Next try", "When it will be started again, ISO 8601"),
             "note": _string("Note", "Why, in words"),
             "device": _string("Device", "Host name"),
@@ -158,9 +160,9 @@ def _limit_schema() -> dict[str, Any]:
         "properties": {
             "pluginID": _string("Plugin ID"),
             "resource": _string("Resource", "memory or cpu"),
-            "value": _typed("number", "Value", "Bytes, or percent of a core"),
-            "limit": _typed("number", "Limit", "In the same unit"),
-            "for": _typed("number", "For", "How long it was exceeded", unit="seconds"),
+            "value": typed("number", "Value", "Bytes, or percent of a core"),
+            "limit": typed("number", "Limit", "In the same unit"),
+            "for": typed("number", "For", "How long it was exceeded", unit="seconds"),
             "action": _string("Action", "event or restart"),
             "device": _string("Device", "Host name"),
             "time": _string("Time", "When it happened, ISO 8601"),

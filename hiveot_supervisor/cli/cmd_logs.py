@@ -9,9 +9,9 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from hiveot_supervisor.cli.home import AGENT, Home
-from hiveot_supervisor.supervisord.logfiles import Follower, last_lines
 from hiveot_supervisor.cli.output import paint, say, use_color
 from hiveot_supervisor.errors import ExitCode, UnknownPlugin
+from hiveot_supervisor.supervisord.logfiles import Follower, last_lines
 
 POLL = 0.1
 _PREFIX_COLORS = ["cyan", "green", "yellow", "blue", "bold"]

@@ -11,10 +11,10 @@ from types import FrameType
 
 from hiveot_supervisor.cli import daemon, eventlines
 from hiveot_supervisor.cli.home import Home, View
-from hiveot_supervisor.supervisord.logfiles import last_lines
 from hiveot_supervisor.cli.output import paint, printable, say, use_color
 from hiveot_supervisor.errors import ExitCode, HiveotError, SupervisordUnreachable, TimedOut
 from hiveot_supervisor.model import RUNTIME_NAME, PluginState
+from hiveot_supervisor.supervisord.logfiles import last_lines
 from hiveot_supervisor.supervisord.rpc import ProcessInfo
 from hiveot_supervisor.supervisord.states import ProcessState
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hiveot_supervisor.cli.home import AGENT, Home
-from hiveot_supervisor.supervisord.logfiles import last_lines
 from hiveot_supervisor.errors import SupervisordFault
 from hiveot_supervisor.model import Plugin, PluginState
+from hiveot_supervisor.supervisord.logfiles import last_lines
 from hiveot_supervisor.supervisord.rpc import ProcessInfo, SupervisordClient
 from hiveot_supervisor.supervisord.states import Fault, ProcessState
 

@@ -1,0 +1,140 @@
+"""Each plugin as a Thing of its own, `plugin-{id}`: state for late subscribers, start and stop for dashboards.
+
+`Board` publishes only what changed; after a reconnect everything is told again. Resource figures move all the time, so
+they are told when they changed noticeably.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from hiveot_supervisor.agent.monitor import Usage
+from hiveot_supervisor.agent.table import Entry
+from hiveot_supervisor.agent.things import action, plugin_info, typed
+from hiveot_supervisor.clock import iso8601
+from hiveot_supervisor.hub.client import HubClient
+
+log = logging.getLogger(__name__)
+
+PREFIX = "plugin-"
+NOTICEABLE = 0.2
+"""Relative change of memory or CPU that is worth telling."""
+
+STATES = ["stopped", "waiting", "starting", "running", "stopping", "backoff", "exited", "failed", "missing"]
+ACTIONS = {"start": "startPlugin", "stop": "stopPlugin", "restart": "restartPlugin"}
+"""Actions of a plugin's Thing and the launcher's actions that they stand for."""
+
+
+def thing_id(plugin_id: str) -> str:
+    return PREFIX + plugin_id
+
+
+def thing_description(entry: Entry, created: str) -> dict[str, Any]:
+    """The TD of one plugin's Thing."""
+    plugin = entry.plugin
+    return {
+        "@context": ["https://www.w3.org/2022/wot/td/v1.1", {"hiveot": "https://www.hiveot.net/vocab/v0.1"}],
+        "@type": "Service",
+        "id": thing_id(plugin.id),
+        "title": plugin.id,
+        "description": f"Plugin {plugin.id}, run by the launcher",
+        "created": created,
+        "modified": created,
+        "properties": {
+            "state": typed("object", "State", "What the plugin is doing, in one document", readOnly=True),
+            "status": typed("string", "Status", "The state in one word", readOnly=True, enum=STATES),
+            "running": typed("boolean", "Running", "Write true to start it, false to stop it"),
+            "cpu": typed("number", "CPU", "Of all its processes", readOnly=True, unit="%"),
+            "rss": typed("integer", "Memory", "Resident memory of all its processes", readOnly=True, unit="Bytes"),
+            "restarts": typed("integer", "Restarts", "Starts after the first", readOnly=True),
+        },
+        "events": {},
+        "actions": {
+            "start": action("Start", "Start the plugin"),
+            "stop": action("Stop", "Stop the plugin; it stays stopped"),
+            "restart": action("Restart", "Stop and start the plugin"),
+        },
+    }
+
+
+def state_document(entry: Entry, usage: Usage | None, wall: float, mono: float, device: str) -> dict[str, Any]:
+    """The `state` property: PluginInfo plus state, next try and device; complete, so that one message tells all."""
+    info = plugin_info(entry, wall, cpu=usage.cpu if usage else None, rss=usage.rss if usage else None)
+    info.pop("Uptime", None)
+    document = {
+        **info,
+        "running": entry.running,
+        "ready": entry.ready,
+        "enabled": entry.enabled,
+        "since": iso8601(entry.since) if entry.since else "",
+        "cause": entry.cause.value,
+        "restarts": max(0, entry.start_count - 1),
+        "device": device,
+    }
+    if entry.next_try is not None:
+        document["nextTry"] = iso8601(wall + entry.next_try - mono)
+    if entry.exit is not None and not entry.running:
+        document["exitCode"] = entry.exit.code
+        document["signal"] = entry.exit.signal
+    return document
+
+
+class Board:
+    """What the hub has been told about the plugins; used by the main loop only."""
+
+    def __init__(self, hub: HubClient, device: str) -> None:
+        self._hub = hub
+        self._device = device
+        self._told: dict[str, tuple[Any, ...]] = {}
+        self._resources: dict[str, tuple[float, float]] = {}
+        self._described: set[str] = set()
+
+    def forget(self) -> None:
+        """The hub may have forgotten everything: tell it again."""
+        self._told.clear()
+        self._resources.clear()
+        self._described.clear()
+
+    def publish(self, entries: list[Entry], usage: Callable[[str], Usage | None], wall: float, mono: float) -> None:
+        """Tell what changed since the last call."""
+        if not self._hub.connected:
+            return
+        for entry in entries:
+            name = entry.plugin.id
+            key = (entry.state, entry.note, entry.pid, entry.enabled, entry.executed, entry.ready, entry.next_try)
+            if self._told.get(name) != key:
+                self._told[name] = key
+                self._tell(entry, usage(name), wall, mono)
+            self._tell_resources(entry, usage(name))
+        for name in self._described - {e.plugin.id for e in entries}:
+            self._hub.remove_td(thing_id(name))
+            self._described.discard(name)
+            self._told.pop(name, None)
+
+    def _tell(self, entry: Entry, usage: Usage | None, wall: float, mono: float) -> None:
+        name = entry.plugin.id
+        thing = thing_id(name)
+        if name not in self._described:
+            self._described.add(name)
+            self._hub.publish_td(thing_description(entry, iso8601(wall)))
+        self._hub.publish_property(thing, "state", state_document(entry, usage, wall, mono, self._device))
+        self._hub.publish_property(thing, "status", entry.state.value)
+        self._hub.publish_property(thing, "running", entry.running)
+        self._hub.publish_property(thing, "restarts", max(0, entry.start_count - 1))
+
+    def _tell_resources(self, entry: Entry, usage: Usage | None) -> None:
+        name = entry.plugin.id
+        now = (usage.cpu, float(usage.rss)) if usage and entry.running else (0.0, 0.0)
+        before = self._resources.get(name)
+        if before is not None and not any(_differs(a, b) for a, b in zip(before, now, strict=True)):
+            return
+        self._resources[name] = now
+        self._hub.publish_property(thing_id(name), "cpu", now[0])
+        self._hub.publish_property(thing_id(name), "rss", int(now[1]))
+
+
+def _differs(before: float, now: float) -> bool:
+    """Noticeably: by 20 % and by more than a hair (1 % CPU; for memory every value is far above that)."""
+    return abs(now - before) > max(1.0, NOTICEABLE * before)
