@@ -155,7 +155,9 @@ class SupervisordClient:
             raise _fault(fault.faultCode, fault.faultString, params) from None
         except (ExpatError, xmlrpc.client.ResponseError, ValueError, LookupError, TypeError) as error:
             raise SupervisordUnreachable(
-                "what answers is not supervisord", why=f"no XML-RPC from {self.path} ({error!r})"
+                "what answers is not supervisord",
+                why=f"no XML-RPC from {self.path} ({error!r})",
+                hint="stop what listens there, or use another home",
             ) from error
 
 

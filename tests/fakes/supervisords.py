@@ -40,9 +40,11 @@ while chunk := os.read(0, 65536):
         if not newline:
             break
         length = int(head.rsplit(b"len:", 1)[1])
-        if len(rest) < length:
+        text = rest.decode(errors="ignore")
+        if len(text) < length:
             break
-        payload, data = rest[:length], rest[length:]
+        payload = text[:length].encode()
+        data = rest[len(payload):]
         os.write(out, repr((stamp, head, payload)).encode() + b"\n")
         os.write(1, b"RESULT 2\nOKREADY\n")
 """
