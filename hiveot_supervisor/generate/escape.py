@@ -50,10 +50,15 @@ def shell_word(text: str) -> str:
 
 
 def unit_word(text: str) -> str:
-    """One argument in `ExecStart=` of a systemd unit (systemd.service(5), quoting and specifiers)."""
+    """One word in a list of a systemd unit, or the program of `ExecStart=` (systemd.syntax(7), specifiers)."""
     carried(text)
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"'
+
+
+def unit_argument(text: str) -> str:
+    """One argument in `ExecStart=`, where `$` would begin a variable (systemd.service(5))."""
+    return unit_word(text).replace("$", "$$")
 
 
 def unit_path(text: str) -> str:

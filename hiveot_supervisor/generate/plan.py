@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,11 @@ FOLDER_MODE = 0o700
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file that shall exist with exactly this content, mode 0600."""
+    """A file that shall exist with exactly this content; `mode` when it is written."""
 
     path: Path
     content: bytes
+    mode: int = FILE_MODE
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,14 @@ class Plan:
     private: tuple[Path, ...]
     files: tuple[File, ...]
     swept: Path
+
+    def text(self, path: Path) -> str:
+        """What the file `path` shall contain. Raises KeyError when it is not in the plan."""
+        return {file.path: file.content for file in self.files}[path].decode("utf-8")
+
+    def adding(self, path: Path, text: str, *, mode: int = FILE_MODE) -> Plan:
+        """The plan with one more file, put in place last."""
+        return replace(self, files=(*self.files, File(path, text.encode("utf-8"), mode)))
 
 
 def make(launcher: Launcher, *, python: Path | None = None, tools: Tools | None = None) -> Plan:

@@ -91,6 +91,7 @@ def _environment() -> jinja2.Environment:
         "ini_command": escape.ini_command,
         "sh": escape.shell_word,
         "unit_word": escape.unit_word,
+        "unit_argument": escape.unit_argument,
         "unit_path": escape.unit_path,
     }
     return environment

@@ -1,7 +1,7 @@
 """Puts a plan on the disk: only what changed, all or nothing a file, and nothing at all when there is no room.
 
 Every new file is first complete beside its place (temporary name, 0600, flushed); only then are they moved into place,
-supervisord.conf last, and stale files removed. Never touches a supervisord.conf that somebody else wrote.
+supervisord.conf last, and stale files removed. Never touches a supervisord.conf or unit that somebody else wrote.
 """
 
 from __future__ import annotations
@@ -73,14 +73,15 @@ def write(plan: Plan, *, force: bool = False) -> list[Change]:
         _make_folders(plan)
     with _errors("write the generated files"), _locked(plan.swept):
         changes = compare(plan)
-        foreign = next((c for c in changes if c.kind is Kind.CHANGED and not _ours(c)), None)
+        foreign = next((c for c in changes if c.kind is Kind.CHANGED and not _ours(c, plan)), None)
         if foreign is not None and not force:
             raise ConfigError(
                 f"{foreign.path} was not made by hiveot-launcher",
                 why=f"its first line does not say `{MARK}`",
                 hint="move it away, or replace it with: hiveot-launcher generate --force",
             )
-        replace([File(c.path, c.new) for c in changes if c.new is not None])
+        modes = {file.path: file.mode for file in plan.files}
+        replace([File(c.path, c.new, modes[c.path]) for c in changes if c.new is not None])
         for change in changes:
             if change.kind is Kind.REMOVED:
                 change.path.unlink(missing_ok=True)
@@ -88,7 +89,7 @@ def write(plan: Plan, *, force: bool = False) -> list[Change]:
 
 
 def replace(files: Iterable[File]) -> None:
-    """Write files, 0600: all are complete on the disk before the first takes its place. Raises OSError."""
+    """Write files: all are complete on the disk before the first takes its place. Raises OSError."""
     wanted = list(files)
     together = len(wanted) > _MANY
     staged: list[tuple[Path, Path]] = []
@@ -96,7 +97,7 @@ def replace(files: Iterable[File]) -> None:
         for file in wanted:
             temporary = file.path.with_name(f".{file.path.name}.{secrets.token_hex(6)}.tmp")
             staged.append((temporary, file.path))
-            _stage(temporary, file.content, flush=not together)
+            _stage(temporary, file, flush=not together)
         if together:
             os.sync()
         while staged:
@@ -110,10 +111,12 @@ def replace(files: Iterable[File]) -> None:
         _flush_folder(folder)
 
 
-def _stage(path: Path, content: bytes, *, flush: bool) -> None:
+def _stage(path: Path, file: File, *, flush: bool) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
     try:
-        rest = memoryview(content)
+        if file.mode != FILE_MODE:
+            os.fchmod(fd, file.mode)
+        rest = memoryview(file.content)
         while rest:
             rest = rest[os.write(fd, rest) :]
         if flush:
@@ -154,8 +157,10 @@ def _read(path: Path) -> bytes | None:
         raise HiveotError(f"cannot read {path}", why=_reason(error)) from error
 
 
-def _ours(change: Change) -> bool:
-    return change.path.name != "supervisord.conf" or MARK.encode() in (change.old or b"").split(b"\n", 1)[0]
+def _ours(change: Change, plan: Plan) -> bool:
+    """Made by us: it lies in our own folder, or says so in its first line (supervisord.conf, the unit)."""
+    own_folder = any(change.path.is_relative_to(folder) for folder in plan.private)
+    return own_folder or MARK.encode() in (change.old or b"").split(b"\n", 1)[0]
 
 
 @contextlib.contextmanager
