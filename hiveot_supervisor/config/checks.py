@@ -190,7 +190,7 @@ def _is_command_line(draft: Draft, paths: Paths, sink: Collector) -> bool:
     text = f"`command` of plugin `{draft.id}` contains arguments: {show(' '.join(rest))}"
     meant = f"command: {first}, args: [{', '.join(rest)}]"
     sink.error(
-        "L214", text, command.span, suggestion=f"write {show(meant, 100)}", help="`command` is the executable alone"
+        "L213", text, command.span, suggestion=f"write {show(meant, 100)}", help="`command` is the executable alone"
     )
     return True
 
@@ -204,11 +204,11 @@ def check_files(draft: Draft, paths: Paths, sink: Collector) -> None:
     file = draft.settings.given(schema.ENVIRONMENT_FILE)
     if file is not None and file.value is not None and not (paths.home / file.value).is_file():
         text = f"the environment file {paths.home / file.value} of plugin `{draft.id}` does not exist"
-        sink.warning("L406", text, file.span, help="the plugin does not start until it is there")
+        sink.warning("L406", text, file.span, help="the plugin cannot start without it")
     user = draft.settings.given(schema.USER)
     if user is not None and user.value is not None and not _user_exists(user.value):
         text = f"the user `{user.value}` of plugin `{draft.id}` does not exist on this machine"
-        sink.warning("L407", text, user.span, help="the plugin does not start until the user is there")
+        sink.warning("L407", text, user.span, help="the plugin cannot start without that user")
 
 
 @cache

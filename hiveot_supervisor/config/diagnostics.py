@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple, TypedDict, Unpack
 
 MAX_DIAGNOSTICS = 1000
-"""More problems than this in one file are counted, not listed."""
+"""More errors than this in one file, or more warnings, are counted, not listed."""
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
@@ -124,7 +124,7 @@ class Collector:
     def __init__(self, source: Source) -> None:
         self.source = source
         self._found: dict[tuple[str, int, str], Diagnostic] = {}
-        self._left_out = 0
+        self._count = dict.fromkeys(Severity, 0)
 
     def error(self, code: str, message: str, span: Span | None = None, **remedy: Unpack[Remedy]) -> None:
         """Add an error about `span`, or about the file as a whole."""
@@ -137,7 +137,7 @@ class Collector:
     @property
     def failed(self) -> bool:
         """True when an error was added."""
-        return any(d.severity is Severity.ERROR for d in self._found.values())
+        return self._count[Severity.ERROR] > 0
 
     @property
     def crowded(self) -> bool:
@@ -147,17 +147,18 @@ class Collector:
     def diagnostics(self) -> tuple[Diagnostic, ...]:
         """Everything found, in the order of the file."""
         found = sorted(self._found.values(), key=lambda d: d.sort_key)
-        if self._left_out:
-            rest = f"{self._left_out} more problems are not listed"
-            found.append(Diagnostic("L014", Severity.ERROR, rest, self.source.name))
+        for severity, count in self._count.items():
+            if count > MAX_DIAGNOSTICS:
+                text = f"{count - MAX_DIAGNOSTICS} more {severity.value}s are not listed"
+                found.append(Diagnostic("L012", severity, text, self.source.name))
         return tuple(found)
 
     def _add(self, severity: Severity, code: str, message: str, span: Span | None, remedy: Remedy) -> None:
         key = (code, -1 if span is None else span.start, message)
         if key in self._found:
             return
-        if len(self._found) >= MAX_DIAGNOSTICS:
-            self._left_out += 1
+        self._count[severity] += 1
+        if self._count[severity] > MAX_DIAGNOSTICS:
             return
         self._found[key] = self._locate(Diagnostic(code, severity, message, self.source.name), span, remedy)
 

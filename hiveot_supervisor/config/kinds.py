@@ -79,7 +79,12 @@ class ScalarKind(Generic[T]):
     scalar = True
 
     def parse(self, scalar: Scalar) -> T:
+        """The value. Raises Refused."""
         raise NotImplementedError
+
+    def write(self, value: Any) -> Any:
+        """The JSON value that decodes to `value`: how a default is shown."""
+        return value
 
     def decode(self, node: Node, at: Place, sink: Collector) -> T | None:
         if not isinstance(node, Scalar) or node.is_null:
@@ -209,6 +214,9 @@ class Duration(ScalarKind[float]):
             "$comment": f"a bare number is in {'milliseconds' if self.bare == 'ms' else 'seconds'}",
         }
 
+    def write(self, value: Any) -> Any:
+        return units.format_duration(value)
+
 
 class Size(ScalarKind[int]):
     """Bytes, written `200MB` (decimal) or `64KiB` (binary)."""
@@ -232,23 +240,29 @@ class Size(ScalarKind[int]):
             "$comment": "a bare number is in bytes",
         }
 
+    def write(self, value: Any) -> Any:
+        return units.format_size(value)
+
 
 class Percent(ScalarKind[float]):
-    """`80%`; the value is 80.0 times `scale`."""
+    """`80%`; the value is 80.0, or the fraction 0.8 with `divisor` 100."""
 
     expects = "a percentage such as `80%`"
 
-    def __init__(self, low: float, high: float, scale: float = 1.0) -> None:
-        self.low, self.high, self.scale = low, high, scale
+    def __init__(self, low: float, high: float, divisor: float = 1.0) -> None:
+        self.low, self.high, self.divisor = low, high, divisor
 
     def parse(self, scalar: Scalar) -> float:
         percent = units.parse_percent(scalar.text)
         if percent is None:
             raise Refused("L204", replacement=units.meant_percent(scalar.text))
-        return in_range(percent, self.low, self.high, units.format_percent) * self.scale
+        return in_range(percent, self.low, self.high, units.format_percent) / self.divisor
 
     def schema(self) -> dict[str, Any]:
         return {"type": "string", "pattern": r"^\d+(\.\d+)?%$"}
+
+    def write(self, value: Any) -> Any:
+        return units.format_percent(value * self.divisor)
 
 
 def in_range(value: float, low: float, high: float, render: Callable[[float], str]) -> float:
@@ -278,3 +292,6 @@ class Choice(ScalarKind[T]):
 
     def schema(self) -> dict[str, Any]:
         return {"enum": list(self.words)}
+
+    def write(self, value: Any) -> Any:
+        return next(word for word, meaning in reversed(self.words.items()) if meaning == value)

@@ -22,7 +22,7 @@ from hiveot_supervisor.config.syntax import QUOTE_HELP, Complaint, explain
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
-MAX_VALUES = 250_000
+MAX_VALUES = 100_000
 
 _CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _CORE_TAG = re.compile(r"(tag:yaml\.org,2002:(?:str|int|float|bool|null|map|seq))|!")
@@ -156,7 +156,7 @@ class _Builder:
 
     def _scalar(self, event: yaml.ScalarEvent) -> bool:
         self._check_tag(event)
-        quoted = event.style is not None or (event.tag or "").endswith(":str")
+        quoted = event.style in ("'", '"', "|", ">") or (event.tag or "").endswith(":str")
         return self._put(Scalar(event.value, not quoted, _span(event)), event.anchor)
 
     def _open(self, event: yaml.MappingStartEvent | yaml.SequenceStartEvent) -> bool:

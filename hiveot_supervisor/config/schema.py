@@ -81,7 +81,7 @@ RESTART = register(
             Restart(),
             "jitter",
             "jitter",
-            Percent(0, 100, 0.01),
+            Percent(0, 100, divisor=100),
             "Waits vary by this much, so that not all start at once.",
         ),
     ),

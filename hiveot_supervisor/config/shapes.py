@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
 from hiveot_supervisor.config.diagnostics import Collector, Span
-from hiveot_supervisor.config.kinds import Kind, Place, place_name
+from hiveot_supervisor.config.kinds import Kind, Place, ScalarKind, place_name
 from hiveot_supervisor.config.nodes import Entry, Mapping, Node, Scalar, Sequence, describe, show
 from hiveot_supervisor.config.suggest import meant_key
 
@@ -154,8 +154,10 @@ class Section:
     def schema(self) -> dict[str, Any]:
         properties: dict[str, Any] = {}
         for key in self.keys:
-            text = {"description": key.doc}
-            properties[key.name] = {**optional(key.kind), **text}
+            schema = {"description": key.doc, **optional(key.kind)}
+            if isinstance(key.kind, ScalarKind) and key.default is not None:
+                schema["default"] = key.kind.write(key.default)
+            properties[key.name] = schema
             for alias in key.aliases:
                 properties[alias] = {**properties[key.name], "description": f"The same as `{key.name}`."}
         return {"type": "object", "properties": properties, "additionalProperties": False}
