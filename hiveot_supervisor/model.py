@@ -289,7 +289,12 @@ class Hub:
 
 @dataclass(frozen=True, slots=True)
 class Launcher:
-    """launcher.yaml, resolved. `plugins` holds the autostart list in order, then the other known ones by name."""
+    """launcher.yaml, resolved.
+
+    plugins: in start order, that is the autostart list, then the other known ones by name, except that each stands
+    after the plugins it depends on. defaults: what a plugin without settings of its own gets (executables that appear
+    later); ID, executable, log file, --clientID and HIVEOT_CLIENTID are missing in it.
+    """
 
     id: str
     paths: Paths

@@ -1,4 +1,4 @@
-"""`hiveot-launcher init`: makes a home, with a commented launcher.yaml, its folders, and the embedded hub as runtime."""
+"""`hiveot-launcher init`: makes a home: a commented launcher.yaml, the folders, and the embedded hub as runtime."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def write_file(path: Path, text: str, mode: int) -> None:
             file.flush()
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
-        os.replace(name, path)
+        Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

@@ -294,4 +294,4 @@ class Choice(ScalarKind[T]):
         return {"enum": list(self.words)}
 
     def write(self, value: Any) -> Any:
-        return next(word for word, meaning in reversed(self.words.items()) if meaning == value)
+        return [word for word, meaning in self.words.items() if meaning == value][-1]
