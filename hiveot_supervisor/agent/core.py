@@ -151,6 +151,7 @@ class Agent:
             return
         entry.pid = process.pid
         entry.state = PluginState.STARTING
+        entry.note = ""
         entry.next_try = None
         entry.cause = Cause.OPERATOR if entry.managed else Cause.AUTOSTART
         self._forks[entry.plugin.id] = _Fork(process.pid, now.mono)
@@ -174,14 +175,18 @@ class Agent:
     # -- what supervisord reports
 
     def process_starting(self, name: str) -> None:
-        if entry := self.table.get(name):
-            if entry.intent is None:
-                self.probes.prepare(entry.plugin)
-            self._tell(self.table.starting(entry, self.now()))
+        """About to be forked. Of a process that we know to be up it is an old report, from before a snapshot."""
+        entry = self.table.get(name)
+        if entry is None or entry.up:
+            return
+        if entry.intent is None:
+            self.probes.prepare(entry.plugin)
+        self._tell(self.table.starting(entry, self.now()))
 
     def process_running(self, name: str, pid: int) -> None:
         """Forked. `started` follows when the plugin's own program was executed."""
-        if entry := self.table.get(name):
+        entry = self.table.get(name)
+        if entry is not None and not (entry.up and entry.pid == pid):
             self.table.forked(entry, pid)
             self._forks[name] = _Fork(pid, 0.0)
             self._watch_forks(self.clock.monotonic())
@@ -192,10 +197,10 @@ class Agent:
             self._note_executed(entry, now)
             self._tell(self.table.stopping(entry, now, shutdown=shutdown))
 
-    def process_stopped(self, name: str, exit_: Exit, *, shutdown: bool) -> None:
+    def process_stopped(self, name: str, pid: int, exit_: Exit, *, shutdown: bool) -> None:
         """A commanded stop is complete."""
         entry = self.table.get(name)
-        if entry is None:
+        if entry is None or pid not in (entry.pid, 0):
             return
         self._forget_process(name)
         now = self.now()
@@ -209,7 +214,7 @@ class Agent:
     def process_exited(self, name: str, pid: int, exit_: Exit) -> None:
         """The process ended by itself."""
         entry = self.table.get(name)
-        if entry is None:
+        if entry is None or pid != entry.pid:
             return
         self._forget_process(name)
         now = self.now()
@@ -288,10 +293,11 @@ class Agent:
     def _start_with_credentials(self, entry: Entry, cause: Cause, now: Now) -> None:
         entry.intent = cause
         entry.next_try = None
-        note = "its credentials are being made" if self.hub_ready else "the hub does not answer; no credentials yet"
-        self._tell(self.table.waiting(entry, note, now))
         if self.hub_ready:
+            entry.note = "its credentials are being made"
             self.prepare(entry.plugin.id)
+        else:
+            self._tell(self.table.waiting(entry, "the hub does not answer; it has no credentials yet", now))
 
     def prepare(self, plugin_id: str) -> None:
         """Have the credentials of a plugin made in the background."""
@@ -352,10 +358,6 @@ class Agent:
                 entry.enabled = True
                 entry.wanted, entry.chained = Cause.OPERATOR, True
 
-    def preparing(self, plugin_id: str) -> bool:
-        """Its credentials are being made."""
-        return plugin_id in self._preparing
-
     def stop_runtime(self) -> None:
         """Stop the hub runtime; events wait in the outbox until it is started again."""
         runtime = self.launcher.runtime
@@ -403,13 +405,13 @@ class Agent:
         """Credentials were made, or why not."""
         self._preparing.discard(plugin_id)
         entry = self.table.get(plugin_id)
-        if entry is None or entry.state is not PluginState.WAITING or entry.wanted is not None:
+        if entry is None or entry.intent is None or entry.up or entry.wanted is not None:
             return
         now = self.now()
         if not error:
-            self.start(entry, entry.intent or Cause.RESTART)
+            self.start(entry, entry.intent)
         elif retry:
-            entry.note = error
+            self._tell(self.table.waiting(entry, error, now))
             entry.next_try = now.mono + 5.0
         else:
             self._tell(self.table.unable(entry, PluginState.FAILED, error, now))
@@ -425,7 +427,6 @@ class Agent:
             self._release(mono)
             self._start_due(mono)
         self._publish_properties()
-        self.publisher.drain(mono)
         return self._next_deadline(mono)
 
     def _release(self, mono: float) -> None:
@@ -469,9 +470,7 @@ class Agent:
 
     def _under_way(self, entry: Entry) -> bool:
         """A start was asked for and its first report, or its credentials, are still to come."""
-        if entry.state is PluginState.WAITING:
-            return entry.plugin.id in self._preparing and self.hub_ready
-        return entry.intent is not None and not entry.up
+        return entry.intent is not None and not entry.up and entry.state is not PluginState.WAITING
 
     def ready(self, entry: Entry) -> bool:
         """It runs and has passed its readiness check, or, without one, has stayed up for `startWait`."""

@@ -59,7 +59,7 @@ class Reports:
             case "STOPPING":
                 agent.process_stopping(name, shutdown=shutdown)
             case "STOPPED":
-                agent.process_stopped(name, exit_, shutdown=shutdown)
+                agent.process_stopped(name, event.pid, exit_, shutdown=shutdown)
             case "EXITED":
                 if event.exitcode is None and event.signal is None:
                     exit_ = self._exit_from_supervisord(name)

@@ -77,7 +77,7 @@ class Requests:
             self._agent.hub.respond_error(request, str(refusal))
 
     def _resolve(self, request: Request) -> tuple[str, Any]:
-        """The launcher's action and its input that a request means; one to a plugin's own Thing stands for one of them."""
+        """The launcher's action, and its input, that a request means (to its own Thing or to a plugin's)."""
         plugin_id = request.thing_id.removeprefix(PREFIX)
         if plugin_id == request.thing_id or self._agent.table.get(plugin_id) is None:
             return self._own_action(request), request.input
@@ -232,7 +232,7 @@ class Requests:
         if entry.state in _ENDED and entry.intent is None:
             pending.failures[entry.plugin.id] = f"{entry.plugin.id}: {entry.note or entry.state.value}"
             return True
-        if entry.state is PluginState.WAITING and not self._agent.preparing(entry.plugin.id):
+        if entry.state is PluginState.WAITING:
             pending.failures[entry.plugin.id] = f"{entry.plugin.id} waits: {entry.note}"
             return True
         if entry.state is PluginState.STOPPED and entry.intent is None and not entry.enabled:

@@ -92,7 +92,7 @@ class Service:
         self.paths = launcher.paths
         self.state = State(self.paths.state_db)
         self.rpc = SupervisordClient(self.paths.socket)
-        account = Account(launcher.id, launcher.token_file, self.paths.ca_cert)
+        account = Account(launcher.id, launcher.token_file, self.paths.ca_cert, ready_file(launcher))
         self.hub: HubClient = make_client(launcher.hub.url, account, version=__version__)
         self.agent = Agent(
             launcher,
@@ -119,7 +119,10 @@ class Service:
             signal.signal(number, lambda n, _f: self.inbox.put(Signalled(n)))
         if self.state.recovered:
             log.error("%s", self.state.recovered)
-        ListenerThread(sys.stdin.buffer, sys.stdout.buffer, self._reported).start()
+        # files of our own, not sys.stdin's: a thread that waits in those would make the interpreter's end fatal
+        events = os.fdopen(0, "rb", closefd=False)
+        answers = os.fdopen(1, "wb", closefd=False)
+        ListenerThread(events, answers, self._reported).start()
         self.hub.start(QueueListener(self.inbox))
         self._begin()
         while True:
@@ -134,7 +137,8 @@ class Service:
                     self._leave()
                 return 0
             if item is not None:
-                self._guarded(item)
+                with self.state.transaction():
+                    self._guarded(item)
 
     def _begin(self) -> None:
         identity = f"{self._supervisord}:{start_time(self._supervisord)}"
@@ -164,8 +168,10 @@ class Service:
     # -- the loop
 
     def _next(self) -> Any:
-        deadline = self.agent.tick()
+        with self.state.transaction():
+            deadline = self.agent.tick()
         self.requests.settle()
+        self.agent.publisher.drain(time.monotonic())
         later = self.requests.next_deadline()
         deadline = min([deadline, self._sample(), *([later] if later is not None else [])])
         try:
@@ -280,6 +286,7 @@ class Service:
         while True:
             if until_flushed:
                 self.agent.tick()
+                self.agent.publisher.drain(time.monotonic())
                 if self.agent.publisher.idle or not self.hub.connected:
                     return
             left = deadline - time.monotonic()
@@ -293,6 +300,12 @@ class Service:
                 continue
             if not isinstance(item, (Signalled, SupervisordGone)):
                 self._guarded(item)
+
+
+def ready_file(launcher: Launcher) -> Path | None:
+    """The embedded hub's ready signal; None for any other hub."""
+    local = launcher.runtime is not None and launcher.hub.embedded
+    return launcher.paths.run / "runtime.ready" if local else None
 
 
 def read_launcher(generated: Path) -> Launcher:

@@ -304,6 +304,7 @@ class Table:
         entry.actor = actor
         if entry.state in UP:
             return None
+        entry.intent = None
         entry.cause = Cause.OPERATOR
         entry.note = f"by {actor}" if actor else "by operator"
         return self._move(entry, PluginState.STOPPED, now)

@@ -40,8 +40,8 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Foreground: 0 after Ctrl-C, else supervisord's end. --wait: 1 when a plugin failed, 124 when it took too long."""
-    from hiveot_supervisor.cli.cmd_generate import bring_up_to_date
     from hiveot_supervisor.cli.context import load_launcher
+    from hiveot_supervisor.generate import plan, write
 
     launcher = load_launcher(args)
     home = Home(launcher.paths)
@@ -55,7 +55,7 @@ def run(args: Namespace) -> int:
         if not args.quiet:
             say("already running")
     else:
-        bring_up_to_date(launcher)
+        write.write(plan.make(launcher))
         if not detached:
             return _Foreground(home, args).run()
         daemon.await_socket(home, daemon.spawn(home, background=True))

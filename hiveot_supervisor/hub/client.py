@@ -26,11 +26,16 @@ class Right(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """How to log in: client ID, where its token lies (re-read at every connect), and whom to trust."""
+    """How to log in: client ID, where its token lies (re-read at every connect), and whom to trust.
+
+    ready_file: exists while a hub on this machine takes logins (a broker listens a moment before its account service
+    answers, and refuses until then); None = unknown, just try.
+    """
 
     client_id: str
     token_file: Path
     ca_file: Path
+    ready_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

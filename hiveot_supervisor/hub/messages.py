@@ -7,18 +7,14 @@ never looks at a clock unless asked to make a new message.
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from http import HTTPStatus
 from typing import Any, TypeAlias
 
-from hiveot_supervisor.errors import HubError, HubRefused
-
-MAX_MESSAGE = 1_048_576
-"""Largest message, bytes, that is read or sent (the brokers' limit, docs/mqtt-hub.md §1)."""
+from hiveot_supervisor.hub.values import ActionStatus, ErrorValue, ThingValue
+from hiveot_supervisor.hub.wire import BadMessage, decode_json, encode_json, integer, mapping, text
 
 
 class Operation(StrEnum):
@@ -35,137 +31,9 @@ class Operation(StrEnum):
     PING = "ping"
 
 
-class BadMessage(HubError):
-    """What was received is not a message of the protocol."""
-
-
 def new_id() -> str:
     """A globally unique message or correlation ID (32 hex digits)."""
     return uuid.uuid4().hex
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorValue:
-    """Why a request failed. `status` is an HTTP status; the Go hub itself only ever sends 400."""
-
-    title: str
-    status: int = 400
-    type: str = "Bad request"
-    detail: str = ""
-
-    @classmethod
-    def make(cls, title: str, *, detail: str = "", status: int = 400) -> ErrorValue:
-        """An error with the `type` that belongs to `status`, spelled as the hub does ("Bad request")."""
-        try:
-            kind = HTTPStatus(status).phrase.capitalize()
-        except ValueError:
-            kind = "Error"
-        return cls(title=title, status=status, type=kind, detail=detail)
-
-    @classmethod
-    def from_json(cls, data: Any) -> ErrorValue | None:
-        """Read the `error` member; None for null and for the hub's empty error (no title, status 0)."""
-        if data is None:
-            return None
-        source = _mapping(data, "error")
-        value = cls(
-            title=_text(source, "title"),
-            status=_integer(source, "status") or 0,
-            type=_text(source, "type"),
-            detail=_text(source, "detail"),
-        )
-        return value if value.title or value.status else None
-
-    def to_json(self) -> dict[str, Any]:
-        data: dict[str, Any] = {"status": self.status, "type": self.type, "title": self.title}
-        if self.detail:
-            data["detail"] = self.detail
-        return data
-
-    def to_exception(self) -> HubError:
-        """HubRefused when rights are missing (401, 403, the hub's text), else HubError; `what` is the title."""
-        denied = self.status in (401, 403) or self.title.startswith("unauthorized")
-        return (HubRefused if denied else HubError)(self.title or self.type, why=self.detail)
-
-
-@dataclass(frozen=True, slots=True)
-class ActionStatus:
-    """Progress or result of an action, as the Go hub puts it in `value` and `status`."""
-
-    state: str = ""
-    output: Any = None
-    error: ErrorValue | None = None
-    action_id: str = ""
-    agent_id: str = ""
-    thing_id: str = ""
-    name: str = ""
-    input: Any = None
-    sender_id: str = ""
-    time_requested: str = ""
-    time_updated: str = ""
-    time_ended: str = ""
-
-    @classmethod
-    def from_json(cls, data: Any) -> ActionStatus:
-        source = _mapping(data, "action status")
-        return cls(
-            output=source.get("output"),
-            error=ErrorValue.from_json(source.get("error")),
-            input=source.get("input"),
-            **{field: _text(source, key) for key, field in _STATUS_TEXTS.items()},
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        data = {key: getattr(self, field) for key, field in _STATUS_TEXTS.items() if getattr(self, field)}
-        if self.error is not None:
-            data["error"] = self.error.to_json()
-        data |= {key: v for key, v in (("input", self.input), ("output", self.output)) if v is not None}
-        return data
-
-
-_STATUS_TEXTS = {
-    "actionID": "action_id",
-    "agentID": "agent_id",
-    "name": "name",
-    "senderID": "sender_id",
-    "state": "state",
-    "thingID": "thing_id",
-    "timeEnded": "time_ended",
-    "timeRequested": "time_requested",
-    "timeUpdated": "time_updated",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class ThingValue:
-    """The last value of an affordance, as the Go hub answers `readproperty`. All empty: no value is known."""
-
-    data: Any = None
-    name: str = ""
-    thing_id: str = ""
-    affordance_type: str = ""
-    timestamp: str = ""
-
-    @classmethod
-    def from_json(cls, data: Any) -> ThingValue:
-        source = _mapping(data, "thing value")
-        return cls(
-            data=source.get("data"),
-            name=_text(source, "name"),
-            thing_id=_text(source, "thingID"),
-            affordance_type=_text(source, "affordanceType"),
-            timestamp=_text(source, "timestamp"),
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        data = {
-            "affordanceType": self.affordance_type,
-            "data": self.data,
-            "name": self.name,
-            "thingID": self.thing_id,
-            "timestamp": self.timestamp,
-        }
-        return {key: value for key, value in data.items() if value not in ("", None)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,21 +198,6 @@ def encode(message: Message) -> bytes:
     return encode_json(message.to_json())
 
 
-def encode_json(value: Any) -> bytes:
-    """A value as compact UTF-8 JSON. Raises BadMessage when it has no JSON form (NaN, objects) or is too large."""
-    try:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        try:
-            data = text.encode()
-        except UnicodeEncodeError:  # lone surrogates, for instance of undecodable file names
-            data = json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
-    except (TypeError, ValueError, RecursionError) as exc:
-        raise BadMessage("a value cannot be sent as JSON", why=str(exc)) from exc
-    if len(data) > MAX_MESSAGE:
-        raise BadMessage("a message is too large to be sent", why=f"{len(data)} bytes, limit {MAX_MESSAGE}")
-    return data
-
-
 def decode(data: bytes | str) -> Message:
     """Read one message, in the form of the hub or of hivekit. Unknown members are ignored.
 
@@ -354,19 +207,9 @@ def decode(data: bytes | str) -> Message:
     return from_json(decode_json(data))
 
 
-def decode_json(data: bytes | str) -> Any:
-    """Parse JSON text strictly (no NaN). Raises BadMessage when it is none or larger than MAX_MESSAGE."""
-    if len(data) > MAX_MESSAGE:
-        raise BadMessage("a message is too large", why=f"{len(data)} bytes, limit {MAX_MESSAGE}")
-    try:
-        return json.loads(data, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as exc:
-        raise BadMessage("a message is not valid JSON", why=str(exc)) from exc
-
-
 def from_json(data: Any) -> Message:
     """The message in a decoded JSON value. Raises BadMessage."""
-    source = _mapping(data, "message")
+    source = mapping(data, "message")
     match source.get("messageType"):
         case "request":
             return _read_request(source)
@@ -380,27 +223,27 @@ def from_json(data: Any) -> Message:
 
 def _read_request(source: Mapping[str, Any]) -> RequestMessage:
     return RequestMessage(
-        operation=_text(source, "operation"),
-        thing_id=_text(source, "thingID"),
+        operation=text(source, "operation"),
+        thing_id=text(source, "thingID"),
         input=source.get("input"),
-        message_id=_text(source, "messageID"),
-        **{field: _text(source, key) for key, field in _REQUEST_OPTIONAL.items() if key not in ("input", "created")},
-        created=_text(source, "created") or _text(source, "timestamp"),
+        message_id=text(source, "messageID"),
+        **{field: text(source, key) for key, field in _REQUEST_OPTIONAL.items() if key not in ("input", "created")},
+        created=text(source, "created") or text(source, "timestamp"),
     )
 
 
 def _read_response(source: Mapping[str, Any]) -> ResponseMessage:
     return ResponseMessage(
-        operation=_text(source, "operation"),
-        thing_id=_text(source, "thingID"),
-        name=_text(source, "name"),
-        correlation_id=_text(source, "correlationID"),
+        operation=text(source, "operation"),
+        thing_id=text(source, "thingID"),
+        name=text(source, "name"),
+        correlation_id=text(source, "correlationID"),
         error=ErrorValue.from_json(source.get("error")),
         output=source.get("output"),
         value=source.get("value"),
-        message_id=_text(source, "messageID"),
-        timestamp=_text(source, "timestamp"),
-        sender_id=_text(source, "senderID"),
+        message_id=text(source, "messageID"),
+        timestamp=text(source, "timestamp"),
+        sender_id=text(source, "senderID"),
         status=source.get("status"),
         statuses=source.get("statuses"),
         values=source.get("values"),
@@ -409,17 +252,17 @@ def _read_response(source: Mapping[str, Any]) -> ResponseMessage:
 
 def _read_notification(source: Mapping[str, Any]) -> NotificationMessage:
     return NotificationMessage(
-        operation=_text(source, "operation"),
-        thing_id=_text(source, "thingID"),
-        name=_text(source, "name"),
+        operation=text(source, "operation"),
+        thing_id=text(source, "thingID"),
+        name=text(source, "name"),
         value=source["value"] if "value" in source else source.get("data"),
-        correlation_id=_text(source, "correlationID"),
-        message_id=_text(source, "messageID"),
-        timestamp=_text(source, "timestamp"),
-        sender_id=_text(source, "senderID"),
-        affordance_type=_text(source, "affordanceType"),
-        seq=_integer(source, "seq"),
-        epoch=_text(source, "epoch") or None,
+        correlation_id=text(source, "correlationID"),
+        message_id=text(source, "messageID"),
+        timestamp=text(source, "timestamp"),
+        sender_id=text(source, "senderID"),
+        affordance_type=text(source, "affordanceType"),
+        seq=integer(source, "seq"),
+        epoch=text(source, "epoch") or None,
     )
 
 
@@ -429,29 +272,3 @@ def _with_optional(data: dict[str, Any], message: Message, optional: Mapping[str
         if value is not None and (value != "" or key in _ANY):
             data[key] = value
     return data
-
-
-def _mapping(data: Any, what: str) -> Mapping[str, Any]:
-    if not isinstance(data, Mapping):
-        raise BadMessage(f"the {what} is not a JSON object", why=f"it is {type(data).__name__}")
-    return data
-
-
-def _text(source: Mapping[str, Any], key: str) -> str:
-    value = source.get(key)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise BadMessage(f"member {key} of a message is not text", why=f"it is {type(value).__name__}")
-    return value
-
-
-def _integer(source: Mapping[str, Any], key: str) -> int | None:
-    value = source.get(key)
-    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
-        return value
-    raise BadMessage(f"member {key} of a message is not an integer", why=f"it is {type(value).__name__}")
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")

@@ -14,69 +14,29 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass
 from typing import Any
 
 from hiveot_supervisor.clock import Clock, SystemClock, iso8601
-from hiveot_supervisor.errors import HubError, HubUnavailable, RequestTimeout
+from hiveot_supervisor.errors import HubError
 from hiveot_supervisor.hub import requests, topics
 from hiveot_supervisor.hub.client import (
     Account,
     HubListener,
-    Notification,
     NotificationKind,
     Observer,
     Request,
     Right,
 )
 from hiveot_supervisor.hub.limitlog import LimitedLog
-from hiveot_supervisor.hub.messages import (
-    BadMessage,
-    ErrorValue,
-    NotificationMessage,
-    Operation,
-    RequestMessage,
-    ResponseMessage,
-    decode,
-    decode_json,
-    encode,
-    encode_json,
-    new_id,
-)
-from hiveot_supervisor.hub.mqtt_link import Link, complete, parse_url
+from hiveot_supervisor.hub.messages import NotificationMessage, Operation, ResponseMessage, encode, new_id
+from hiveot_supervisor.hub.mqtt_calls import Calls
+from hiveot_supervisor.hub.mqtt_link import Link, parse_url
+from hiveot_supervisor.hub.mqtt_observe import Observers
 from hiveot_supervisor.hub.mqtt_session import Incoming
+from hiveot_supervisor.hub.values import ErrorValue
+from hiveot_supervisor.hub.wire import BadMessage, encode_json
 
 log = logging.getLogger("hiveot.hub")
-
-_OBSERVED = {
-    NotificationKind.EVENT: topics.Kind.EVENT,
-    NotificationKind.PROPERTY: topics.Kind.PROPERTY,
-    NotificationKind.TD: topics.Kind.TD,
-    NotificationKind.PRESENCE: topics.Kind.PRESENCE,
-}
-_KIND_OF = {kind: notification for notification, kind in _OBSERVED.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class _Observation:
-    """A subscription of an observer, renewed at each connection. `future` tells the first outcome."""
-
-    kinds: frozenset[topics.Kind]
-    agent_id: str
-    observer: Observer
-    future: Future[None]
-
-    @property
-    def filters(self) -> list[str]:
-        return [topics.observe_filter(kind, self.agent_id) for kind in sorted(self.kinds)]
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """A request of ours that awaits its answer from `agent_id`."""
-
-    agent_id: str
-    future: Future[Any]
 
 
 class MqttHubClient:
@@ -106,9 +66,6 @@ class MqttHubClient:
         self._answers = requests.Answers()
         self._listener: HubListener | None = None
         self._lock = threading.Lock()  # guards what follows
-        self._calls: dict[str, _Call] = {}
-        self._observations: list[_Observation] = []
-        self._observing = False  # the present connection has the subscriptions
         self._started = False
         self._closed = False
         subscriptions = [topics.inbox_filter(self._id, self._instance)]
@@ -123,6 +80,8 @@ class MqttHubClient:
             will=self._will() if agent else None,
             clock=self._clock,
         )
+        self._calls = Calls(self._link, self._id, self._instance, self._clock)
+        self._observers = Observers(self._link, self._limited)
 
     # the port: connection
 
@@ -155,7 +114,8 @@ class MqttHubClient:
             except (HubError, FutureTimeout) as exc:
                 log.debug("presence 'offline' was not acknowledged: %s", exc)
         self._link.close(timeout)
-        self._fail_calls("the connection was closed")
+        self._calls.fail_all("the connection was closed")
+        self._observers.close()
 
     # the port: publishing
 
@@ -246,48 +206,13 @@ class MqttHubClient:
         timeout: float = 10.0,
     ) -> Any:
         self._not_in_dispatch("invoke_action")
-        topic = topics.request(right, agent_id, thing_id, name, self._id)
-        message = RequestMessage(
-            operation=Operation.INVOKE_ACTION,
-            thing_id=thing_id,
-            name=name,
-            input=input,
-            correlation_id=new_id(),
-            message_id=new_id(),
-            created=self._now(),
-            reply_to=topics.inbox(self._id, self._instance, agent_id),
-            expires=iso8601(self._clock.wall() + timeout),
-        )
-        payload = encode(message)
-        call = _Call(agent_id, Future())
-        with self._lock:
-            self._calls[message.correlation_id] = call
-        try:
-            sent = self._link.publish(topic, payload, must_be_heard=True)
-            sent.add_done_callback(lambda done: self._not_sent(call, done.exception()))
-            return call.future.result(timeout)
-        except FutureTimeout:
-            raise RequestTimeout(
-                f"{agent_id} did not answer {name} within {timeout:g} s",
-                hint=f"is the agent {agent_id} running and connected to the hub?",
-            ) from None
-        finally:
-            with self._lock:
-                self._calls.pop(message.correlation_id, None)
+        return self._calls.invoke(agent_id, thing_id, name, input, right, timeout)
 
     def subscribe(self, kinds: Iterable[NotificationKind], observer: Observer, *, agent_id: str = "") -> Future[None]:
-        wanted = frozenset(_OBSERVED[NotificationKind(kind)] for kind in kinds)
-        observation = _Observation(wanted, agent_id, observer, Future())
         try:
-            filters = observation.filters
+            return self._observers.add(kinds, observer, agent_id)
         except HubError as exc:
             return _failed(exc)
-        with self._lock:
-            self._observations.append(observation)
-            observing = self._observing
-        if filters and observing:
-            self._observe(observation)
-        return observation.future
 
     # the link's handler, in the dispatch thread
 
@@ -295,24 +220,19 @@ class MqttHubClient:
         log.info("connected to the hub as %s", self._id)
         if self._agent:
             self._publish_presence("online", "").add_done_callback(self._presence_done)
-        with self._lock:
-            observations = list(self._observations)
-            self._observing = True
-        for observation in observations:
-            self._observe(observation)
+        self._observers.link_up()
         if self._listener is not None:
             self._listener.on_connected()
 
     def link_down(self, reason: str) -> None:
-        log.warning("the connection to the hub is lost: %s", reason)
-        with self._lock:
-            self._observing = False
-        self._fail_calls(reason)
+        log.info("the connection to the hub is lost: %s", reason)
+        self._observers.link_down()
+        self._calls.fail_all(reason)
         if self._listener is not None:
             self._listener.on_disconnected(reason)
 
     def link_refused(self, reason: str) -> None:
-        log.error("%s", reason)
+        log.info("%s", reason)
         if self._listener is not None:
             self._listener.on_refused(reason)
 
@@ -323,9 +243,9 @@ class MqttHubClient:
                 case topics.Kind.REQUEST:
                     self._handle_request(topic, incoming)
                 case topics.Kind.INBOX:
-                    self._handle_response(topic, incoming)
+                    self._calls.handle(topic, incoming.payload)
                 case topics.Kind.EVENT | topics.Kind.PROPERTY | topics.Kind.TD | topics.Kind.PRESENCE:
-                    self._notify(topic, incoming)
+                    self._observers.notify(topic, incoming.payload)
         except HubError as exc:
             self._limited.warning("bad", "a message on %s is ignored: %s", incoming.topic[:300], exc)
 
@@ -360,47 +280,7 @@ class MqttHubClient:
             log.exception("the handler of %s failed", request.name)
             self.respond_error(request, "internal error", status=500)
 
-    def _handle_response(self, topic: topics.Topic, incoming: Incoming) -> None:
-        if incoming.retained or topic.instance != self._instance:
-            return
-        message = decode(incoming.payload)
-        if not isinstance(message, ResponseMessage):
-            return  # progress of an action: nobody waits for it
-        with self._lock:
-            call = self._calls.get(message.correlation_id)
-        if call is None or call.agent_id != topic.agent:
-            return
-        try:
-            complete(call.future, message.result())
-        except HubError as exc:
-            complete(call.future, None, exc)
-
-    def _notify(self, topic: topics.Topic, incoming: Incoming) -> None:
-        notification = _notification(topic, incoming.payload)
-        with self._lock:
-            observers = [
-                each.observer
-                for each in self._observations
-                if topic.kind in each.kinds and each.agent_id in ("", topic.agent)
-            ]
-        for observer in observers:
-            try:
-                observer(notification)
-            except Exception:
-                log.exception("an observer of hub messages failed")
-
     # small parts
-
-    def _observe(self, observation: _Observation) -> None:
-        def done(subscribed: Future[None]) -> None:
-            error = subscribed.exception()
-            if isinstance(error, HubUnavailable):
-                return  # tried again at the next connection
-            if error is not None:
-                self._limited.warning("observe", "%s", error)
-            complete(observation.future, None, error if isinstance(error, HubError) else None)
-
-        self._link.subscribe(observation.filters).add_done_callback(done)
 
     def _publish_json(self, topic: Any, value: Any, *, retain: bool = False) -> Future[None]:
         try:
@@ -424,44 +304,12 @@ class MqttHubClient:
         host = socket.gethostname()
         return {"state": state, "reason": reason, "since": since, "host": host, "version": self._version}
 
-    def _not_sent(self, call: _Call, error: BaseException | None) -> None:
-        if isinstance(error, Exception):
-            complete(call.future, None, error)
-
-    def _fail_calls(self, reason: str) -> None:
-        with self._lock:
-            calls = list(self._calls.values())
-        for call in calls:
-            error = HubUnavailable(f"the connection was lost while {call.agent_id} was asked", why=reason)
-            complete(call.future, None, error)
-
     def _not_in_dispatch(self, what: str) -> None:
         if self._link.dispatching:
             raise RuntimeError(f"{what} must not be called from a listener or an observer")
 
     def _now(self) -> str:
         return iso8601(self._clock.wall())
-
-
-def _notification(topic: topics.Topic, payload: bytes) -> Notification:
-    """What an observer gets for a message. Raises BadMessage."""
-    kind = _KIND_OF[topic.kind]
-    if kind is not NotificationKind.EVENT:
-        value = decode_json(payload) if payload else None
-        return Notification(kind, topic.agent, topic.thing, topic.name, value)
-    message = decode(payload)
-    if not isinstance(message, NotificationMessage):
-        raise BadMessage("an event topic carries something else than a notification")
-    return Notification(
-        kind,
-        topic.agent,
-        topic.thing,
-        topic.name,
-        message.value,
-        timestamp=message.timestamp,
-        seq=message.seq,
-        epoch=message.epoch,
-    )
 
 
 def _done() -> Future[None]:

@@ -32,6 +32,7 @@ log = logging.getLogger("hiveot.hub")
 MAX_PENDING = 10_000  # publishes without acknowledgement
 MAX_PENDING_BYTES = 16_000_000
 MAX_BACKLOG_BYTES = 16_000_000  # received, not yet dispatched
+READY_POLL = 0.01  # seconds between looks at the ready file
 FILE_POLL = 0.25  # seconds between looks at the credential files while waiting to try again
 
 _DENIED = 0x87
@@ -275,6 +276,7 @@ class Link:
 
     def _run_network(self) -> None:
         while True:
+            self._await_ready_file()
             files = self._file_stamps()
             session = Session(self._login(), self)
             with self._changed:
@@ -283,6 +285,17 @@ class Link:
                 self._session = session
             ending, reason = session.run()
             self._pause(self._after(session, ending, reason), files)
+
+    def _await_ready_file(self) -> None:
+        """Wait until the hub on this machine says that it takes logins, or we are closed."""
+        file = self._account.ready_file
+        if file is None or file.exists():
+            return
+        with self._changed:
+            if not self._closed:
+                self._reason = "the hub on this machine is not ready yet"
+        while not file.exists() and not self._stop.wait(READY_POLL):
+            pass
 
     def _login(self) -> Login:
         return Login(

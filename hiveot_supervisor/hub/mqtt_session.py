@@ -26,8 +26,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from hiveot_supervisor.errors import HubUnavailable
 from hiveot_supervisor.hub.client import Account
-from hiveot_supervisor.hub.messages import MAX_MESSAGE
 from hiveot_supervisor.hub.reconnect import MQTT5, Ending
+from hiveot_supervisor.hub.wire import MAX_MESSAGE
 
 log = logging.getLogger("hiveot.hub")
 

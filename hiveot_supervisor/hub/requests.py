@@ -15,7 +15,8 @@ from typing import Any, TypeAlias
 from hiveot_supervisor.clock import parse_iso8601
 from hiveot_supervisor.hub import topics
 from hiveot_supervisor.hub.client import Request, Right
-from hiveot_supervisor.hub.messages import BadMessage, Operation, RequestMessage, decode_json, from_json
+from hiveot_supervisor.hub.messages import Operation, RequestMessage, from_json
+from hiveot_supervisor.hub.wire import BadMessage, decode_json
 
 CLOCK_SKEW = 5.0
 """Seconds that a sender's clock may be behind ours before its requests count as expired."""
