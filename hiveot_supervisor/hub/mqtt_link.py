@@ -32,7 +32,7 @@ log = logging.getLogger("hiveot.hub")
 MAX_PENDING = 10_000  # publishes without acknowledgement
 MAX_PENDING_BYTES = 16_000_000
 MAX_BACKLOG_BYTES = 16_000_000  # received, not yet dispatched
-READY_POLL = 0.01  # seconds between looks at the ready file
+READY_POLL = 0.01  # seconds between looks at the ready file, in the first minute
 FILE_POLL = 0.25  # seconds between looks at the credential files while waiting to try again
 
 _DENIED = 0x87
@@ -294,8 +294,11 @@ class Link:
         with self._changed:
             if not self._closed:
                 self._reason = "the hub on this machine is not ready yet"
-        while not file.exists() and not self._stop.wait(READY_POLL):
-            pass
+        begin = self._clock.monotonic()
+        while not file.exists():
+            fast = self._clock.monotonic() - begin < reconnect.FAST_PERIOD
+            if self._stop.wait(READY_POLL if fast else FILE_POLL):
+                return
 
     def _login(self) -> Login:
         return Login(

@@ -136,7 +136,7 @@ max_packet_size 1048576
 persistence true
 persistence_location {folder}/
 listener {self.port} 127.0.0.1
-cafile {folder}/ca.pem
+cafile {folder}/server-ca.pem
 certfile {folder}/server.pem
 keyfile {folder}/server.key
 """
@@ -233,6 +233,7 @@ def make_certificates(folder: Path) -> None:
     server = server.add_extension(authority, False)
     pem = serialization.Encoding.PEM
     (folder / "ca.pem").write_bytes(ca.sign(ca_key, hashes.SHA256()).public_bytes(pem))
+    shutil.copy(folder / "ca.pem", folder / "server-ca.pem")  # the broker's own: tests may take the clients' away
     (folder / "server.pem").write_bytes(server.sign(ca_key, hashes.SHA256()).public_bytes(pem))
     (folder / "server.key").write_bytes(
         key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())

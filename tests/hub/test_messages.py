@@ -12,19 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hiveot_supervisor.errors import HubError, HubRefused
-from hiveot_supervisor.hub import messages
-from hiveot_supervisor.hub.messages import (
-    ActionStatus,
-    BadMessage,
-    ErrorValue,
-    NotificationMessage,
-    RequestMessage,
-    ResponseMessage,
-    ThingValue,
-    decode,
-    encode,
-    encode_json,
-)
+from hiveot_supervisor.hub import messages, wire
+from hiveot_supervisor.hub.messages import NotificationMessage, RequestMessage, ResponseMessage, decode, encode
+from hiveot_supervisor.hub.values import ActionStatus, ErrorValue, ThingValue
+from hiveot_supervisor.hub.wire import BadMessage, encode_json
 
 VECTORS = Path(__file__).parents[2].parent / "shared" / "vectors" / "hiveot-wss"
 EXAMPLES: list[dict[str, Any]] = [  # hiveot-hub-protocol.md §3.6
@@ -210,7 +201,7 @@ def test_requests_of_hivekit_have_a_timestamp() -> None:
         b'{"messageType":"notification","operation":"x","value":NaN}',
         b"[" * 100_000,
         b'{"messageType":"notification","value":1' + b"0" * 5000 + b"}",
-        b'"' + b"x" * messages.MAX_MESSAGE + b'"',
+        b'"' + b"x" * wire.MAX_MESSAGE + b'"',
     ],
     ids=lambda data: data[:60].decode(errors="replace"),
 )
@@ -253,7 +244,7 @@ def test_values_without_json_form_are_refused() -> None:
         with pytest.raises(BadMessage):
             encode(NotificationMessage("subscribeevent", "Admin", "x", value))
     with pytest.raises(BadMessage, match="too large"):
-        encode_json("x" * messages.MAX_MESSAGE)
+        encode_json("x" * wire.MAX_MESSAGE)
     nested: list[Any] = []
     nested.append(nested)
     with pytest.raises(BadMessage):

@@ -18,6 +18,7 @@ from hiveot_supervisor.clock import iso8601, parse_iso8601
 from hiveot_supervisor.errors import HubError, HubRefused, HubUnavailable, RequestTimeout
 from hiveot_supervisor.hub.client import Notification, NotificationKind, Request, Right
 from hiveot_supervisor.hub.mqtt import MqttHubClient
+from hiveot_supervisor.hub.wire import MAX_SENT
 
 TD, PROPERTY, EVENT, PRESENCE = (
     NotificationKind.TD,
@@ -269,7 +270,8 @@ def test_too_large_or_impossible_messages_fail_and_the_connection_stays(broker: 
     ):
         with pytest.raises(HubError):
             publish().result(5)
-    agent.publish_event("Admin", "large", "x" * 900_000).result(10)
+    agent.publish_property("Admin", "large", "x" * (MAX_SENT - 2)).result(10)
+    agent.publish_property("Admin", "large", "").result(10)
     assert recorder.disconnected == []
 
 

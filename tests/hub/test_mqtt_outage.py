@@ -102,6 +102,8 @@ def test_killed_hub(own_broker: Broker, connect: Any) -> None:
     events: list[Notification] = []
     consumer.subscribe([EVENT, PRESENCE], events.append).result(5)
     os.kill(own_broker.pid, signal.SIGSTOP)
+    tasks = list(Path(f"/proc/{own_broker.pid}/task").iterdir())
+    wait_until(lambda: all((task / "stat").read_text().rpartition(")")[2].split()[0] == "T" for task in tasks))
     in_flight = [agent.publish_event("Admin", "lost", n) for n in range(50)]
     own_broker.kill()
     for future in in_flight:
@@ -111,9 +113,14 @@ def test_killed_hub(own_broker: Broker, connect: Any) -> None:
 
     own_broker.start()
     wait_until(lambda: recorder.connected == 2 and consumer.connected)
-    events.clear()
-    wait_until(lambda: agent.publish_event("Admin", "after", 1).exception(5) is None)
-    wait_until(lambda: [n for n in events if n.name == "after"])
+    wait_until(
+        lambda: (
+            agent.publish_event("Admin", "after", 1).exception(5) is None and [n for n in events if n.name == "after"]
+        )
+    )
+    wait_until(
+        lambda: [n for n in events if n.kind is PRESENCE and n.agent_id == "launcher"][-1].value["state"] == "online"
+    )
     assert wait_until(lambda: consumer.invoke_action("launcher", "Admin", "list"))["name"] == "list"
     assert recorder.refused == []
 
