@@ -33,11 +33,11 @@ from hiveot_supervisor.supervisord.states import ProcessState
 EXIT_REQUESTS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 _NEEDED: tuple[tuple[object, tuple[str, ...]], ...] = (
-    (events, ("subscribe", "Event", "ProcessStateEvent", "SupervisorRunningEvent")),
+    (events, ("subscribe", "Event", "ProcessStateEvent", "SupervisorRunningEvent", "SupervisorStoppingEvent")),
     (xmlrpc, ("DeferredXMLRPCResponse",)),
     (supervisord.Supervisor, ("runforever", "stop_groups", "process_groups")),
     (process.Subprocess, ("transition", "laststart", "laststop", "delay", "pid", "state", "spawnerr", "config")),
-    (process.ProcessGroupBase, ("get_unstopped_processes",)),
+    (process.ProcessGroupBase, ("get_unstopped_processes", "stop_all")),
     (options.ServerOptions, (*REPLACED, "cleanup", "get_socket_map")),
     (os, ("wait4", "pipe2", "waitstatus_to_exitcode")),
     (signal, ("pthread_sigmask", "set_wakeup_fd", "valid_signals")),
@@ -154,6 +154,8 @@ class Extension:
             self.loop.on_event(event)
             if isinstance(event, events.SupervisorRunningEvent):
                 self.children.make_private()
+            elif isinstance(event, events.SupervisorStoppingEvent):
+                self.loop.deliver_before_stop()
             elif isinstance(event, events.ProcessStateEvent):
                 self._add_facts(event)
         except Exception:  # noqa: BLE001

@@ -3,7 +3,8 @@
 Part of our extension. Wake-up: signals arrive as a byte on a pipe that the loop polls. Kick: an event or a reaped
 child asks for one more turn at once, because events are only dispatched at the start of the next. Deadlines: the
 poll time-out ends when a process is due to become RUNNING, to be tried again or to be killed. Besides, restarts of a
-process that dies at once, which the slow loop used to brake, stay limited to one a second.
+process that dies at once, which the slow loop used to brake, stay limited to one a second, and at a shutdown listeners
+get the events that they still have coming before they are stopped themselves.
 
 It never starts, stops or reaps anything itself. Standard library and supervisor only; all runs in supervisord's one
 thread, and since an exception would end supervisord, every entry point catches everything.
@@ -12,6 +13,7 @@ thread, and since an exception would end supervisord, every entry point catches 
 from __future__ import annotations
 
 import contextlib
+import functools
 import heapq
 import os
 import signal
@@ -31,6 +33,14 @@ DEFERRED_DELAY = 0.01
 
 RESTART_INTERVAL = 1.0
 """Least seconds between two starts of an `autorestart` process that died before that."""
+
+DELIVERY = 2.0
+"""Most seconds that a shutdown waits for listeners to take the remaining events."""
+
+LISTENING = (10, 20, 30)
+"""Listener states READY, BUSY and ACKNOWLEDGED (supervisor.states.EventListenerStates), that is not UNKNOWN."""
+
+BUSY = 20
 
 SLACK = 0.001
 """supervisord's comparisons are strict, so be there a moment after the deadline."""
@@ -121,6 +131,25 @@ class Loop:
 
     def add_deadline(self, wall: float) -> None:
         heapq.heappush(self._deadlines, wall + SLACK)
+
+    def deliver_before_stop(self) -> None:
+        """supervisord is about to stop everything: have it stop each listener pool only when its events are out.
+
+        Pools come last (priority -1), but the events of all the others that have just been stopped may still be
+        waiting, and nothing more is written to a listener once it was told to stop.
+        """
+        until = time.monotonic() + DELIVERY
+        self.add_deadline(time.time() + DELIVERY)
+        for group in self.supervisord.process_groups.values():
+            if hasattr(group, "event_buffer"):
+                group.stop_all = functools.partial(self._stop_pool, group, group.stop_all, until)
+
+    @staticmethod
+    def _stop_pool(pool: Any, stop_all: Callable[[], None], until: float) -> None:
+        running = [p.listener_state for p in pool.processes.values() if p.state == ProcessState.RUNNING]
+        coming = BUSY in running or (pool.event_buffer and any(state in LISTENING for state in running))
+        if not coming or time.monotonic() >= until:
+            stop_all()  # else this group's turn comes again with every turn of the loop
 
     def _group_is_down(self) -> bool:
         """While shutting down each group takes a turn of the loop, also one in which nothing runs."""

@@ -107,7 +107,7 @@ class Supervisord:
         if self.listener:
             text += (
                 f"[eventlistener:listener]\ncommand={sys.executable} -I -S {recorder}\npriority=-1\nstartsecs=0\n"
-                f'autorestart=true\nbuffer_size=5000\nevents=EVENT\nenvironment=RECORD="{self.record}"\n'
+                f'autorestart=true\nstopwaitsecs=1\nbuffer_size=5000\nevents=EVENT\nenvironment=RECORD="{self.record}"\n'
                 "stderr_logfile=NONE\n"
             )
         text += self.sections
@@ -117,7 +117,8 @@ class Supervisord:
     def launch(self) -> None:
         """Start without looking at the socket (a connection would wake supervisord up)."""
         self.write()
-        environment = {**os.environ, "HS_TEST_FOLDER": str(self.folder), "PYTHONPATH": str(self.folder)}
+        paths = [str(self.folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {**os.environ, "HS_TEST_FOLDER": str(self.folder), "PYTHONPATH": os.pathsep.join(paths)}
         with open(self.folder / "stderr", "ab") as stderr:
             self.process = subprocess.Popen(
                 [SUPERVISORD, "-c", self.conf],
