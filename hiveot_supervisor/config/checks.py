@@ -5,6 +5,7 @@ A missing runtime is an error; what concerns a single plugin's files is a warnin
 
 from __future__ import annotations
 
+import itertools
 import pwd
 import shlex
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from hiveot_supervisor.config import schema
 from hiveot_supervisor.config.diagnostics import Collector, Span
 from hiveot_supervisor.config.forms import DependsOn
 from hiveot_supervisor.config.inventory import FileState, Inventory, examine
-from hiveot_supervisor.config.nodes import show
+from hiveot_supervisor.config.nodes import flow_list, show
 from hiveot_supervisor.config.order import cycles
 from hiveot_supervisor.config.roster import Draft
 from hiveot_supervisor.config.shapes import Key, Settings
@@ -94,7 +95,7 @@ def _check_delays(restart: Restart, section: Settings, whose: str, sink: Collect
     given = section.given(keys["limit"]) or section.given(keys["delay"])
     if given is not None and restart.limit < restart.delay:
         limit, delay = format_duration(restart.limit), format_duration(restart.delay)
-        text = f"restart.limit{whose} is {limit}, shorter than the first delay of {delay}"
+        text = f"`restart.limit`{whose} is {limit}, shorter than the first delay of {delay}"
         sink.error("L205", text, given.span, help="`limit` is the longest delay, `delay` the first one")
 
 
@@ -125,7 +126,7 @@ def check_dependencies(drafts: Sequence[Draft], sink: Collector) -> None:
 def _links(circle: list[str], known: dict[str, Draft]) -> tuple[tuple[str, Span], ...]:
     """Where the other dependencies of a circle are written."""
     found = []
-    for name, need in zip(circle[1:], [*circle[2:], circle[0]], strict=True):
+    for name, need in itertools.pairwise([*circle[1:], circle[0]]):
         found += [
             (f"`{name}` needs `{need}`", i.span) for i in known[name].settings[schema.DEPENDS_ON] if i.plugin == need
         ]
@@ -188,7 +189,7 @@ def _is_command_line(draft: Draft, paths: Paths, sink: Collector) -> bool:
     if not rest or examine(paths.plugins / first) is not FileState.OK:
         return False
     text = f"`command` of plugin `{draft.id}` contains arguments: {show(' '.join(rest))}"
-    meant = f"command: {first}, args: [{', '.join(rest)}]"
+    meant = f"command: {first}, args: {flow_list(rest)}"
     sink.error(
         "L213", text, command.span, suggestion=f"write {show(meant, 100)}", help="`command` is the executable alone"
     )

@@ -125,6 +125,7 @@ class Collector:
         self.source = source
         self._found: dict[tuple[str, int, str], Diagnostic] = {}
         self._count = dict.fromkeys(Severity, 0)
+        self._told: set[str] = set()
 
     def error(self, code: str, message: str, span: Span | None = None, **remedy: Unpack[Remedy]) -> None:
         """Add an error about `span`, or about the file as a whole."""
@@ -135,9 +136,21 @@ class Collector:
         self._add(Severity.WARNING, code, message, span, remedy)
 
     @property
+    def errors(self) -> int:
+        """How many errors were added."""
+        return self._count[Severity.ERROR]
+
+    @property
     def failed(self) -> bool:
         """True when an error was added."""
-        return self._count[Severity.ERROR] > 0
+        return self.errors > 0
+
+    def once(self, text: str) -> str:
+        """`text`, if it was not asked for before, else nothing: for help that need not be repeated."""
+        if text in self._told:
+            return ""
+        self._told.add(text)
+        return text
 
     @property
     def crowded(self) -> bool:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hiveot_supervisor.config.addresses import Address, Url
-from hiveot_supervisor.config.diagnostics import Collector, Span
+from hiveot_supervisor.config.diagnostics import Collector, Source, Span
 from hiveot_supervisor.config.kinds import Bool, Choice, Duration, Integer, Place, place_name
-from hiveot_supervisor.config.nodes import Mapping, Node, Scalar, Sequence, describe, show
-from hiveot_supervisor.config.shapes import Key, MapOf, Named, Section, Settings, flow_list
+from hiveot_supervisor.config.nodes import Mapping, Node, Scalar, Sequence, instead, show
+from hiveot_supervisor.config.shapes import Key, MapOf, Named, Section, Settings, words_as_list
 from hiveot_supervisor.config.suggest import nearest
-from hiveot_supervisor.config.texts import CommandLine, Name, PathText, Regex, Text, VariableName
+from hiveot_supervisor.config.texts import CommandLine, Executable, Name, Regex, Text, VariableName
 from hiveot_supervisor.model import AliveProbe, Condition, Probe, ProbeKind
 
 
@@ -39,8 +40,8 @@ class Autostart:
         return tuple(item for item in items if item is not None)
 
     def _refuse(self, node: Node, at: Place, sink: Collector) -> None:
-        text = f"{place_name(at)} must be {self.expects}, not {describe(node)}"
-        written = flow_list(node.text) if isinstance(node, Scalar) else None
+        text = f"{place_name(at)} must be {self.expects}{instead(node)}"
+        written = words_as_list(node.text) if isinstance(node, Scalar) else None
         suggestion = f"write {show(written)}" if written else ""
         help_ = "begin each plugin with `- `, in the order in which they shall start"
         sink.error("L103", text, node.span, suggestion=suggestion, replacement=written, help=help_)
@@ -49,7 +50,7 @@ class Autostart:
         if isinstance(node, Mapping) and len(node.entries) == 1:
             return self._variant(node, at, sink)
         if not isinstance(node, Scalar) or node.is_null:
-            text = f"{place_name(at)} must be a plugin name or `name: executable`, not {describe(node)}"
+            text = f"{place_name(at)} must be a plugin name or `name: executable`{instead(node)}"
             sink.error("L103", text, node.span, help="begin each plugin with `- ` on a line of its own")
             return None
         name, _, executable = node.text.partition(":")
@@ -102,8 +103,8 @@ class Dependencies:
 
     def decode(self, node: Node, at: Place, sink: Collector) -> tuple[DependsOn, ...] | None:
         if isinstance(node, Scalar):
-            written = flow_list(node.text)
-            text = f"{place_name(at)} must be {self.expects}, not {describe(node)}"
+            written = words_as_list(node.text)
+            text = f"{place_name(at)} must be {self.expects}{instead(node)}"
             suggestion = f"write {show(written)}" if written else ""
             sink.error("L103", text, node.span, suggestion=suggestion, replacement=written)
             return None
@@ -171,7 +172,7 @@ class Environment(MapOf[str]):
         first = node.items[0] if isinstance(node, Sequence) and node.items else node
         if isinstance(node, (Sequence, Scalar)) and isinstance(first, Scalar) and "=" in first.text:
             name, _, value = first.text.partition("=")
-            text = f"{place_name(at)} must be {self.expects}, not {describe(node)}"
+            text = f"{place_name(at)} must be {self.expects}{instead(node)}"
             sink.error("L103", text, node.span, suggestion=f"write {show(f'{name}: {value}')} on a line of its own")
             return None
         return super().decode(node, at, sink)
@@ -187,21 +188,29 @@ class Ready:
         if isinstance(node, Scalar):
             if node.text in ("notify", "hub"):
                 return Probe(ProbeKind(node.text))
-            meant = nearest(node.text, ("notify", "hub"))
+            meant = nearest(node.text, ("notify", "hub")) or self._meant(node)
             sink.error(
                 "L103",
-                f"{place_name(at)} must be {self.expects}, not {describe(node)}",
+                f"{place_name(at)} must be {self.expects}{instead(node)}",
                 node.span,
                 suggestion=f"did you mean `{meant}`?" if meant else "",
                 replacement=meant,
-                help=f"keys {READY.title}: {', '.join(READY.names)}",
+                help=sink.once(f"keys {READY.title}: {', '.join(READY.names)}"),
             )
             return None
+        errors = sink.errors
         settings = READY.decode(node, at, sink)
-        probe = _probe(settings, READY_WAYS, node, at, sink)
+        probe = _probe(settings, READY_WAYS, node, at, sink, told=sink.errors > errors)
         if probe is None:
             return None
         return Probe(probe.kind, probe.target, settings[READY_EVERY], settings[READY_TIMEOUT])
+
+    def _meant(self, node: Scalar) -> str | None:
+        """`{tcp: 8091}` for a port or an address, `{http: URL}` for a URL."""
+        for way in (_TCP, _HTTP):
+            if way.kind.decode(node, (), Collector(Source(Path(), ""))) is not None:
+                return f"{{{way.name}: {node.text}}}"
+        return None
 
     def schema(self) -> dict[str, Any]:
         return {"anyOf": [{"enum": ["notify", "hub"]}, {**READY.schema(), "minProperties": 1}]}
@@ -214,8 +223,9 @@ class Alive:
     expects = "a mapping such as `{tcp: 8091, every: 30s}`"
 
     def decode(self, node: Node, at: Place, sink: Collector) -> AliveProbe | None:
+        errors = sink.errors
         settings = ALIVE.decode(node, at, sink)
-        probe = _probe(settings, ALIVE_WAYS, node, at, sink)
+        probe = _probe(settings, ALIVE_WAYS, node, at, sink, told=sink.errors > errors)
         if probe is None:
             return None
         every, timeout = settings[ALIVE_EVERY], settings[ALIVE_TIMEOUT]
@@ -225,13 +235,14 @@ class Alive:
         return {**ALIVE.schema(), "minProperties": 1}
 
 
-def _probe(settings: Settings, ways: tuple[Key[Any], ...], node: Node, at: Place, sink: Collector) -> Probe | None:
-    """The one way that is given; reports none and more than one."""
+def _probe(
+    settings: Settings, ways: tuple[Key[Any], ...], node: Node, at: Place, sink: Collector, *, told: bool
+) -> Probe | None:
+    """The one way that is given; reports more than one, and none unless something else has been `told` already."""
     given = [(way, found) for way in ways if (found := settings.given(way)) is not None]
     names = ", ".join(f"`{way.name}`" for way in ways)
     if not given:
-        written = {entry.key.text for entry in node.entries} if isinstance(node, Mapping) else None
-        if written is not None and not written & {way.name for way in ways}:
+        if not told:
             sink.error("L107", f"{place_name(at)} does not say how to find out", node.span, help=f"give one of {names}")
         return None
     way, found = given[0]
@@ -252,7 +263,7 @@ def _probe(settings: Settings, ways: tuple[Key[Any], ...], node: Node, at: Place
 
 
 NAME = Name()
-EXECUTABLE = PathText("plugins")
+EXECUTABLE = Executable()
 CONDITION = Choice(
     {"started": Condition.STARTED, "ready": Condition.READY},
     {"servicestarted": "started", "servicehealthy": "ready", "healthy": "ready", "running": "started"},

@@ -66,7 +66,7 @@ def _port(url: str | None) -> int | None:
 def _check(top: Settings, hub: Hub, sink: Collector) -> None:
     runtime, settings = top[schema.RUNTIME], top[schema.HUB_KEY]
     given = settings.given(schema.HUB_URL)
-    if given is None and runtime is None:
+    if not (settings.mentions(schema.HUB_URL) or top.mentions(schema.RUNTIME)):
         text = f"neither `runtime` nor `hub.url` is given; the hub is expected at {hub.url}"
         sink.warning("L309", text, help="`runtime: runtime` runs the embedded hub; hub.url says where another one is")
     if given is not None and hub.embedded:

@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from hiveot_supervisor.config import units
 from hiveot_supervisor.config.diagnostics import Collector
-from hiveot_supervisor.config.nodes import Node, Scalar, describe, show
+from hiveot_supervisor.config.nodes import Node, Scalar, instead, show
 from hiveot_supervisor.config.suggest import nearest, plain
 
 T = TypeVar("T")
@@ -59,14 +59,25 @@ class Kind(Protocol[T_co]):
 
 
 class Refused(Exception):
-    """Inside a kind: the text is not acceptable. `wants` replaces `must be <expects>` when there is more to say."""
+    """Inside a kind: the text is not acceptable.
+
+    wants: replaces `must be <expects>`; found: replaces the text after `not`; the others as in `diagnostics.Remedy`.
+    """
 
     def __init__(
-        self, code: str, *, wants: str = "", replacement: str | None = None, suggestion: str = "", remedy: str = ""
+        self,
+        code: str,
+        *,
+        wants: str = "",
+        found: str = "",
+        replacement: str | None = None,
+        suggestion: str = "",
+        remedy: str = "",
     ) -> None:
         super().__init__(code)
         self.code = code
         self.wants = wants
+        self.found = found
         self.replacement = replacement
         self.suggestion = suggestion
         self.remedy = remedy
@@ -88,7 +99,7 @@ class ScalarKind(Generic[T]):
 
     def decode(self, node: Node, at: Place, sink: Collector) -> T | None:
         if not isinstance(node, Scalar) or node.is_null:
-            sink.error("L103", f"{place_name(at)} must be {self.expects}, not {describe(node)}", node.span)
+            sink.error("L103", f"{place_name(at)} must be {self.expects}{instead(node)}", node.span)
             return None
         try:
             _check_characters(node.text)
@@ -98,7 +109,7 @@ class ScalarKind(Generic[T]):
             suggestion = refused.suggestion
             if not suggestion and refused.replacement is not None:
                 suggestion = f"did you mean {show(refused.replacement, 80)}?"
-            found = "" if wants.startswith("must not") else f", not {show(node.text)}"
+            found = "" if wants.startswith("must not") else f", not {refused.found or show(node.text)}"
             sink.error(
                 refused.code,
                 f"{place_name(at)} {wants}{found}",
@@ -146,7 +157,9 @@ class Bool(ScalarKind[bool]):
         if scalar.plain and word in _TRUE | _FALSE:
             return word in _TRUE
         if word in _TRUE | _FALSE:
-            raise Refused("L103", replacement=word.lower(), suggestion=f"write {word.lower()} without quotes")
+            meant = "true" if word in _TRUE else "false"
+            suggestion = f"write {meant} without quotes"
+            raise Refused("L103", found=f"the text {show(word)}", replacement=meant, suggestion=suggestion)
         if word in ("0", "1"):
             raise Refused("L103", replacement="true" if word == "1" else "false")
         raise Refused("L103", replacement=nearest(word, ("true", "false")))
@@ -294,4 +307,4 @@ class Choice(ScalarKind[T]):
         return {"enum": list(self.words)}
 
     def write(self, value: Any) -> Any:
-        return [word for word, meaning in self.words.items() if meaning == value][-1]
+        return next(word for word, meaning in self.words.items() if meaning == value)

@@ -14,7 +14,7 @@ from hiveot_supervisor.config import checks, schema
 from hiveot_supervisor.config.diagnostics import Collector, Diagnostic, Severity, Source
 from hiveot_supervisor.config.hubs import resolve_hub
 from hiveot_supervisor.config.inventory import scan
-from hiveot_supervisor.config.nodes import Mapping, Scalar, describe
+from hiveot_supervisor.config.nodes import Mapping, Scalar, instead
 from hiveot_supervisor.config.paths import Location, display, locate
 from hiveot_supervisor.config.reader import Unreadable, decode, parse, read_bytes
 from hiveot_supervisor.config.render import concise, summary
@@ -88,7 +88,7 @@ def _interpret(source: Source, sink: Collector, location: Location, digest: str)
     if sink.failed and root is None:
         return None
     if root is not None and not isinstance(root, Mapping) and not (isinstance(root, Scalar) and root.is_null):
-        text = f"launcher.yaml must be a mapping at the top, not {describe(root)}"
+        text = f"launcher.yaml must be a mapping at the top{instead(root)}"
         sink.error("L101", text, root.span, help="write `key: value` lines; `hiveot-launcher init` writes a sample")
         return None
     top = schema.TOP.decode(root, (), sink) if root is not None else Settings({})

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from hiveot_supervisor.config.diagnostics import Span
@@ -53,15 +56,29 @@ Node = Scalar | Sequence | Mapping
 
 
 def describe(node: Node) -> str:
-    """What a node is, for `... must be X, not <this>`."""
+    """What a node is: `a list`, `a mapping`, or the text itself."""
     if isinstance(node, Sequence):
         return "a list"
-    if isinstance(node, Mapping):
-        return "a mapping"
-    return "nothing" if node.is_null else show(node.text)
+    return "a mapping" if isinstance(node, Mapping) else show(node.text)
+
+
+def instead(node: Node) -> str:
+    """What was found, to follow `... must be X`: `, not a list`, `, but is empty`."""
+    if isinstance(node, Scalar) and node.is_null:
+        return ", but is empty"
+    return f", not {describe(node)}"
 
 
 def show(text: str, limit: int = 40) -> str:
     """`text` in backticks, on one line, shortened, and without characters that would act on a terminal."""
     short = text if len(text) <= limit else text[: limit - 1] + "…"
     return "`" + "".join(c if c.isprintable() else repr(c)[1:-1] for c in short) + "`"
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9_./+=-]+")
+_SPECIAL = re.compile(r"-|true|false|null|yes|no|on|off|[0-9.+-]+", re.IGNORECASE)
+
+
+def flow_list(words: Iterable[str]) -> str:
+    """The words as a YAML list on one line, quoted where YAML would take them for something else."""
+    return f"[{', '.join(w if _PLAIN.fullmatch(w) and not _SPECIAL.fullmatch(w) else json.dumps(w, ensure_ascii=False) for w in words)}]"

@@ -28,11 +28,18 @@ def start_order(names: Sequence[str], needs: Mapping[str, Sequence[str]]) -> lis
     return list(done)
 
 
+MAX_CYCLES = 20
+"""So many circles are looked for; there can be more of them than plugins."""
+
+
 def cycles(needs: Mapping[str, Sequence[str]]) -> list[list[str]]:
-    """Circles, each as the names along it without repetition; every name is in one of them at most."""
-    left = dict(needs)
+    """Circles, each as the names along it without repetition; without their last steps nothing waits for itself.
+
+    At most MAX_CYCLES are returned; there is none only when the result is empty.
+    """
+    left = {name: list(needed) for name, needed in needs.items()}
     found: list[list[str]] = []
-    while _drop_free(left):
+    while len(found) < MAX_CYCLES and _drop_free(left):
         path: dict[str, int] = {}
         name = next(iter(left))
         while name not in path:
@@ -40,12 +47,11 @@ def cycles(needs: Mapping[str, Sequence[str]]) -> list[list[str]]:
             name = next(n for n in left[name] if n in left)
         circle = list(path)[path[name] :]
         found.append(circle)
-        for name in circle:
-            del left[name]
+        left[circle[-1]].remove(circle[0])
     return found
 
 
-def _drop_free(left: dict[str, Sequence[str]]) -> bool:
+def _drop_free(left: dict[str, list[str]]) -> bool:
     """Remove everything that does not wait for something in `left`; True when something remains."""
     waiting = {name: sum(n in left for n in needs) for name, needs in left.items()}
     dependents: dict[str, list[str]] = {}

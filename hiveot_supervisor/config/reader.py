@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from hiveot_supervisor.config.diagnostics import Collector, Source, Span
-from hiveot_supervisor.config.nodes import Entry, Mapping, Node, Scalar, Sequence, describe, show
+from hiveot_supervisor.config.nodes import Entry, Mapping, Node, Scalar, Sequence, instead, show
 from hiveot_supervisor.config.syntax import QUOTE_HELP, Complaint, explain
 
 MAX_BYTES = 1_000_000
@@ -222,7 +222,7 @@ class _Builder:
             frame.key = node
             return
         frame.key = None
-        self.sink.error("L103", f"a key must be text, not {describe(node)}", node.span, help=QUOTE_HELP)
+        self.sink.error("L103", f"a key must be text{instead(node)}", node.span, help=QUOTE_HELP)
 
     def _value(self, frame: _Frame, node: Node) -> None:
         key, frame.key, frame.has_key = frame.key, None, False
@@ -246,7 +246,7 @@ class _Builder:
                 for entry in source.entries:
                     frame.entries.setdefault(entry.key.text, entry)
             else:
-                text = f"`<<` must be followed by a mapping or an alias of one, not {describe(source)}"
+                text = f"`<<` must be followed by a mapping or an alias of one{instead(source)}"
                 self.sink.error("L103", text, source.span)
 
     def _check_tag(self, event: yaml.NodeEvent) -> None:

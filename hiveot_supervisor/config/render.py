@@ -6,6 +6,7 @@ characters that would act on a terminal are shown as U+FFFD.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -57,8 +58,20 @@ def full(diagnostic: Diagnostic, paint: Paint = no_color) -> str:
     elif diagnostic.suggestion:
         lines.append(f"{margin} {paint('=', 'blue')} {diagnostic.suggestion}")
     if diagnostic.help:
-        lines.append(f"{margin} {paint('=', 'blue')} help: {diagnostic.help}")
+        lines += _wrapped(f"{margin} {paint('=', 'blue')} help: ", " " * (width + 9), diagnostic.help)
     return "\n".join(lines)
+
+
+def _wrapped(head: str, margin: str, text: str) -> list[str]:
+    """`head` and `text`, broken between words; words in backticks stay together."""
+    words = re.findall(r"(?:`[^`]*`|\S)+", text)
+    lines = [words[0]] if words else []
+    for word in words[1:]:
+        if len(lines[-1]) + len(word) < MAX_WIDTH:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return [f"{margin if number else head}{line}" for number, line in enumerate(lines)]
 
 
 def _excerpt(diagnostic: Diagnostic, width: int, color: str, paint: Paint) -> list[str]:

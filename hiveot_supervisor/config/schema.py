@@ -248,7 +248,7 @@ KEY_FILE = Key[str | None](
 TOKEN_FILE = Key[str | None](
     "tokenFile", PathText("certs"), None, "The launcher's token. Default: ID.token in the certs folder."
 )
-_LEVELS = {"warn": "warning", "warning": "warning", "info": "info", "debug": "debug", "error": "error"}
+_LEVELS = {"error": "error", "warning": "warning", "warn": "warning", "info": "info", "debug": "debug"}
 LOG_LEVEL = Key(
     "logLevel",
     Choice(_LEVELS, {"critical": "error", "fatal": "error", "trace": "debug", "verbose": "debug", "notice": "info"}),

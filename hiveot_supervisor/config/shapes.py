@@ -7,16 +7,15 @@ default and know where each was written. Unknown keys, aliases and keys without 
 from __future__ import annotations
 
 import dataclasses
-import json
-import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
-from hiveot_supervisor.config.diagnostics import Collector, Span
+from hiveot_supervisor.config.diagnostics import Collector, Source, Span
 from hiveot_supervisor.config.kinds import Kind, Place, ScalarKind, place_name
-from hiveot_supervisor.config.nodes import Entry, Mapping, Node, Scalar, Sequence, describe, show
+from hiveot_supervisor.config.nodes import Entry, Mapping, Node, Scalar, Sequence, flow_list, instead, show
 from hiveot_supervisor.config.suggest import meant_key
 
 T = TypeVar("T")
@@ -51,10 +50,13 @@ class Given(Generic[T]):
 class Settings:
     """A decoded section: `settings[KEY]` is the value or the key's default."""
 
-    __slots__ = ("_given", "span")
+    __slots__ = ("_given", "_refused", "span")
 
-    def __init__(self, given: dict[str, Given[Any]], span: Span | None = None) -> None:
+    def __init__(
+        self, given: dict[str, Given[Any]], span: Span | None = None, refused: frozenset[str] = frozenset()
+    ) -> None:
         self._given = given
+        self._refused = refused
         self.span = span
 
     def __getitem__(self, key: Key[T]) -> T:
@@ -67,6 +69,10 @@ class Settings:
 
     def has(self, key: Key[Any]) -> bool:
         return key.name in self._given
+
+    def mentions(self, key: Key[Any]) -> bool:
+        """True when the file gives the key, even if its value was refused."""
+        return key.name in self._given or key.name in self._refused
 
     def either(self, key: Key[T], fallback: Settings) -> T:
         """The value given here, else the one of `fallback` (whose default counts last)."""
@@ -99,21 +105,37 @@ class Section:
             return Settings({}, node.span)
         if not isinstance(node, Mapping):
             self.refuse(node, at, sink)
-            return Settings({}, node.span)
+            return Settings({}, node.span, frozenset(self.names))
         given: dict[str, Given[Any]] = {}
         for entry in node.entries:
             self._take(entry, at, sink, given)
-        return Settings(given, node.span)
+        written = frozenset(entry.key.text for entry in node.entries)
+        return Settings(given, node.span, written - given.keys())
 
     def refuse(self, node: Node, at: Place, sink: Collector) -> None:
-        """Report that `node` is no mapping; shows the first keys that are possible."""
-        keys = ", ".join(self.names)
+        """Report that `node` is no mapping; a single value is shown with the first key that takes it."""
+        meant = self._meant(node) if isinstance(node, Scalar) else None
+        keys = f"keys {self.title}: {', '.join(self.names)}"
         sink.error(
             "L103",
-            f"{place_name(at)} must be a mapping, not {describe(node)}",
+            f"{place_name(at)} must be a mapping{instead(node)}",
             node.span,
-            help=f"keys {self.title}: {keys}",
+            suggestion=f"write {show(meant, 80)}" if meant else "",
+            replacement=meant,
+            help=sink.once(keys),
         )
+
+    def _meant(self, node: Scalar) -> str | None:
+        """`{policy: always}` for `always`: tries the keys with a scratch collector."""
+        for key in self.keys:
+            if not key.kind.scalar:
+                continue
+            scratch = Collector(Source(Path(), ""))
+            taken = key.kind.decode(node, (), scratch) is not None
+            text = node.text if taken else next((d.replacement for d in scratch.diagnostics()), None)
+            if text is not None:
+                return f"{{{key.name}: {text}}}"
+        return None
 
     def _take(self, entry: Entry, at: Place, sink: Collector, given: dict[str, Given[Any]]) -> None:
         name = entry.key.text
@@ -139,16 +161,16 @@ class Section:
 
     def _unknown(self, entry: Entry, at: Place, sink: Collector) -> None:
         name = entry.key.text
-        meant = None if sink.crowded else meant_key(name, self._by_name)
-        home = None if meant or sink.crowded else elsewhere(self, name)
+        home = elsewhere(self, name)
+        meant = None if home or sink.crowded else meant_key(name, self._by_name)
         where = f" in {place_name(at)}" if at else ""
         sink.error(
             "L104",
             f"unknown key {show(name)}{where}",
             entry.key.span,
             suggestion=f"did you mean `{meant}`?" if meant else "",
-            replacement=meant,
-            help=home or f"keys {self.title}: {', '.join(self.names)}",
+            replacement=None if meant and "." in meant else meant,
+            help=home or sink.once(f"keys {self.title}: {', '.join(self.names)}"),
         )
 
     def schema(self) -> dict[str, Any]:
@@ -190,16 +212,13 @@ def optional(kind: Kind[Any]) -> dict[str, Any]:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-def flow_list(text: str) -> str | None:
+def words_as_list(text: str) -> str | None:
     """The YAML list of the words in `text`: `[-v, --name]` for `-v --name`; None when they cannot be told apart."""
     try:
         words = shlex.split(text.replace(",", " "))
     except ValueError:
         return None
-    plain = re.compile(r"[A-Za-z0-9_./+=-]+")
-    unsafe = re.compile(r"-|true|false|null|yes|no|on|off|[0-9.+-]+", re.IGNORECASE)
-    quoted = [w if plain.fullmatch(w) and not unsafe.fullmatch(w) else json.dumps(w, ensure_ascii=False) for w in words]
-    return f"[{', '.join(quoted)}]" if words and "[" not in text else None
+    return flow_list(words) if words and "[" not in text else None
 
 
 class ListOf(Generic[T]):
@@ -213,10 +232,10 @@ class ListOf(Generic[T]):
 
     def decode(self, node: Node, at: Place, sink: Collector) -> tuple[T, ...] | None:
         if not isinstance(node, Sequence):
-            written = flow_list(node.text) if isinstance(node, Scalar) else None
+            written = words_as_list(node.text) if isinstance(node, Scalar) else None
             sink.error(
                 "L103",
-                f"{place_name(at)} must be {self.expects}, not {describe(node)}",
+                f"{place_name(at)} must be {self.expects}{instead(node)}",
                 node.span,
                 suggestion=f"write {show(written)}" if written else "",
                 replacement=written,
@@ -250,13 +269,17 @@ class MapOf(Generic[T]):
 
     def decode(self, node: Node, at: Place, sink: Collector) -> tuple[Named[T], ...] | None:
         if not isinstance(node, Mapping):
-            sink.error("L103", f"{place_name(at)} must be {self.expects}, not {describe(node)}", node.span)
+            sink.error("L103", f"{place_name(at)} must be {self.expects}{instead(node)}", node.span)
             return None
         return tuple(self._entries(node, at, sink))
 
     def _entries(self, node: Mapping, at: Place, sink: Collector) -> Iterator[Named[T]]:
         for entry in node.entries:
             name = self.name.decode(entry.key, (*at, entry.key.text), sink)
+            if self.value.scalar and isinstance(entry.value, Scalar) and entry.value.is_null:
+                text = f"{place_name((*at, entry.key.text))} has no value"
+                sink.error("L107", text, entry.key.span, suggestion='write `""` for an empty text')
+                continue
             value = self.value.decode(entry.value, (*at, entry.key.text), sink)
             if name is not None and value is not None:
                 yield Named(name, entry.key.span, value)

@@ -11,19 +11,20 @@ from collections.abc import Iterable
 _SEPARATORS = re.compile(r"[-_. ]")
 
 HABITS: dict[str, tuple[str, ...]] = {
-    # what people write, without case and separators -> our keys; the first one that is known where it stands is taken
+    # What people write, without case and separators -> our keys. The first that is known where it stands is taken;
+    # `limits.memory` is the key `memory` in the section `limits` that is known there.
     "after": ("dependsOn",),
     "arguments": ("args",),
     "argv": ("args",),
     "attempts": ("maxFailures",),
     "backupcount": ("backups",),
     "binary": ("command", "broker"),
-    "broker": ("hub", "driver"),
+    "broker": ("driver",),
     "clientid": ("id",),
     "cmd": ("command",),
     "count": ("backups", "failures"),
-    "cpus": ("limits", "cpu"),
-    "cpuquota": ("limits", "cpu"),
+    "cpus": ("cpu", "limits.cpu"),
+    "cpuquota": ("cpu", "limits.cpu"),
     "environ": ("environment",),
     "env": ("environment",),
     "envfile": ("environmentFile",),
@@ -37,7 +38,7 @@ HABITS: dict[str, tuple[str, ...]] = {
     "healthcheck": ("alive",),
     "interval": ("every",),
     "keep": ("backups",),
-    "killsignal": ("stop", "signal"),
+    "killsignal": ("signal", "stop.signal"),
     "launcherid": ("id",),
     "liveness": ("alive",),
     "livenessprobe": ("alive",),
@@ -46,11 +47,11 @@ HABITS: dict[str, tuple[str, ...]] = {
     "maxattempts": ("maxFailures",),
     "maxbytes": ("maxSize",),
     "maxdelay": ("limit",),
-    "maxretries": ("maxFailures",),
-    "mem": ("memory", "limits"),
-    "memlimit": ("limits", "memory"),
-    "memory": ("limits",),
-    "memorymax": ("limits", "memory"),
+    "maxretries": ("maxFailures", "restart.maxFailures"),
+    "mem": ("memory", "limits.memory"),
+    "memlimit": ("memory", "limits.memory"),
+    "memory": ("limits.memory",),
+    "memorymax": ("memory", "limits.memory"),
     "mode": ("policy", "action"),
     "needs": ("dependsOn",),
     "path": ("command",),
@@ -66,23 +67,23 @@ HABITS: dict[str, tuple[str, ...]] = {
     "readinessprobe": ("ready",),
     "regex": ("log",),
     "resources": ("limits",),
-    "restartpolicy": ("policy", "restart"),
-    "restartsec": ("delay", "restart"),
-    "retries": ("maxFailures", "failures"),
+    "restartpolicy": ("policy", "restart.policy"),
+    "restartsec": ("delay", "restart.delay"),
+    "retries": ("maxFailures", "failures", "restart.maxFailures"),
     "rss": ("memory",),
-    "server": ("url", "hub"),
-    "serverurl": ("url", "hub"),
+    "server": ("url", "hub.url"),
+    "serverurl": ("url", "hub.url"),
     "services": ("plugins",),
-    "startlimitburst": ("maxFailures", "restart"),
-    "startretries": ("maxFailures", "restart"),
-    "stopgraceperiod": ("stop", "timeout"),
-    "stopsignal": ("stop", "signal"),
-    "stoptimeout": ("stop", "timeout"),
-    "stopwaitsecs": ("stop", "timeout"),
-    "timeoutstopsec": ("stop", "timeout"),
+    "startlimitburst": ("maxFailures", "restart.maxFailures"),
+    "startretries": ("maxFailures", "restart.maxFailures"),
+    "stopgraceperiod": ("timeout", "stop.timeout"),
+    "stopsignal": ("signal", "stop.signal"),
+    "stoptimeout": ("timeout", "stop.timeout"),
+    "stopwaitsecs": ("timeout", "stop.timeout"),
+    "timeoutstopsec": ("timeout", "stop.timeout"),
     "type": ("policy", "action"),
     "uri": ("url", "http"),
-    "url": ("http", "hub"),
+    "url": ("http", "hub.url"),
     "username": ("user",),
     "wants": ("dependsOn",),
 }
@@ -121,7 +122,7 @@ def meant_key(word: str, known: Iterable[str]) -> str | None:
         if plain(key) == bare:
             return key
     for key in HABITS.get(bare, ()):
-        if key in keys:
+        if key.split(".")[0] in keys:
             return key
     return nearest(word, keys)
 

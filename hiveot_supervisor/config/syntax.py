@@ -68,7 +68,7 @@ def _by_place(source: Source, complaint: Complaint) -> Finding:
         why = "in single quotes a backslash has no special meaning; in double quotes write it twice"
         return Finding("L006", f"{shown} means nothing in double quotes", Span(start, end), why)
     if char and char in "]},":
-        return Finding("L006", f"{show(char)} where none is expected", _one(at), QUOTE_HELP)
+        return Finding("L006", f"{show(char)} where none is expected", _one(at), f"remove it, or {QUOTE_HELP}")
     if "sequence entries are not allowed" in problem:
         text = "a list item cannot begin on the line of its key"
         return Finding("L006", text, _one(at), "begin a new line for each `- item`, or write [item, item]")
@@ -86,9 +86,9 @@ def _structure(source: Source, complaint: Complaint) -> Finding:
         text = "there is more text after the closing quote"
         return Finding("L006", text, _rest(source, at), "a quote inside single quotes is written twice: 'it''s'")
     related: tuple[tuple[str, Span], ...] = ()
-    if complaint.began is not None and source.position(complaint.began)[0] != line:
-        related = (("the block that it should continue begins here", _one(complaint.began)),)
     item = source.text[at : at + 1] == "-"
+    if not item and complaint.began is not None and source.position(complaint.began)[0] != line:
+        related = (("the block that it should continue begins here", _one(complaint.began)),)
     text = "this list item is not in line with the items before it" if item else "the indentation fits no level above"
     if "'-' indicator" in complaint.problem or complaint.context.endswith("collection"):
         text = "a list item beginning with `- ` is expected here"
@@ -133,7 +133,9 @@ def _colon(source: Source, at: int) -> Finding:
             return Finding("L006", message, span, f"write {show(f'{name}: {value}')}")
         return Finding("L006", f"{show(words)} is not followed by a colon", span, f"write {show(words + ':')}")
     here = Span(source.offset(line) + len(text) - len(text.lstrip()), at)
-    return Finding("L006", "the indentation fits no level above", here, _INDENT_HELP)
+    name = words.partition(": ")[0]
+    message = f"nothing can be indented below {show(name)}, which has a value already" if words else "a key is missing"
+    return Finding("L006", message, here, _INDENT_HELP)
 
 
 def _bad_start(source: Source, at: int) -> Finding:
@@ -157,12 +159,12 @@ def _unclosed(source: Source, complaint: Complaint) -> Finding:
 
 
 def _no_colon(source: Source, began: int) -> Finding:
-    return Finding(
-        "L006",
-        "this line is neither `key: value` nor `- item`",
-        _rest(source, began),
-        "text over several lines needs quotes or `|`",
-    )
+    words = source.text[slice(*_rest(source, began))].split(" #")[0].rstrip()
+    span = Span(began, began + len(words))
+    if " " not in words:
+        return Finding("L006", f"{show(words)} is not followed by a colon", span, f"write {show(words + ':')}")
+    text = "this line is neither `key: value` nor `- item`"
+    return Finding("L006", text, span, "text over several lines needs quotes or `|`")
 
 
 def _one(offset: int) -> Span:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 import shlex
+import unicodedata
 from pathlib import PurePosixPath
 from typing import Any
 
 from hiveot_supervisor import model
 from hiveot_supervisor.config.diagnostics import Collector
 from hiveot_supervisor.config.kinds import Place, Refused, ScalarKind, place_name
-from hiveot_supervisor.config.nodes import Node, Scalar, show
+from hiveot_supervisor.config.nodes import Node, Scalar, Sequence, flow_list, instead, show
 
 NAME_RULE = "letters, digits, `_`, `.` and `-`, at most 64, beginning with a letter or digit"
 
@@ -26,7 +27,7 @@ class Text(ScalarKind[str]):
     def decode(self, node: Node, at: Place, sink: Collector) -> str | None:
         if isinstance(node, Scalar) and node.is_null:
             text = f"{place_name(at)} has no value"
-            sink.error("L107", text, node.span, suggestion='write "" for an empty text', replacement='""')
+            sink.error("L107", text, node.span, suggestion='write `""` for an empty text', replacement='""')
             return None
         return super().decode(node, at, sink)
 
@@ -67,21 +68,33 @@ class Name(ScalarKind[str]):
 
 def meant_name(text: str) -> str | None:
     """`text` with what a name may not have replaced by `-`; None when nothing sensible is left."""
-    guess = re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-_.")[:64]
+    ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    guess = re.sub(r"[^A-Za-z0-9_.-]+", "-", ascii_text).strip("-_.")[:64]
     return guess if 2 * len(guess) > len(text) and model.valid_name(guess) else None
 
 
 class VariableName(ScalarKind[str]):
     """The name of an environment variable."""
 
-    expects = "a name of letters, digits and `_`, not beginning with a digit"
+    expects = "the name of a variable"
+    pattern = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
-    def parse(self, scalar: Scalar) -> str:
-        if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", scalar.text):
-            return scalar.text
-        guess = re.sub(r"[^A-Za-z0-9_]+", "_", scalar.text).strip("_")
-        ok = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", guess)
-        raise Refused("L208", wants=f"must have {self.expects}", replacement=guess if ok else None)
+    def decode(self, node: Node, at: Place, sink: Collector) -> str | None:
+        if not isinstance(node, Scalar) or node.is_null:
+            return super().decode(node, at, sink)
+        if self.pattern.fullmatch(node.text):
+            return node.text
+        guess = re.sub(r"[^A-Za-z0-9_]+", "_", node.text).strip("_")
+        meant = guess if self.pattern.fullmatch(guess) and 2 * len(guess) > len(node.text) else None
+        sink.error(
+            "L208",
+            f"{show(node.text)} cannot be the name of an environment variable",
+            node.span,
+            suggestion=f"did you mean {show(meant)}?" if meant else "",
+            replacement=meant,
+            help="a variable's name has letters, digits and `_`, and does not begin with a digit",
+        )
+        return None
 
     def schema(self) -> dict[str, Any]:
         return {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"}
@@ -92,7 +105,7 @@ class PathText(ScalarKind[str]):
 
     def __init__(self, inside: str | None) -> None:
         self.inside = inside
-        self.expects = "an absolute path" if inside is None else f"a path, absolute or relative to the {inside} folder"
+        self.expects = "an absolute path" if inside is None else f"a path in the {inside} folder, or an absolute one"
 
     def parse(self, scalar: Scalar) -> str:
         text = scalar.text
@@ -114,6 +127,27 @@ class PathText(ScalarKind[str]):
 
     def schema(self) -> dict[str, Any]:
         return {"type": "string", "minLength": 1} | ({"pattern": "^/"} if self.inside is None else {})
+
+
+class Executable(PathText):
+    """A program, in the plugins folder or absolute; not a command line."""
+
+    def __init__(self) -> None:
+        super().__init__("plugins")
+
+    def decode(self, node: Node, at: Place, sink: Collector) -> str | None:
+        if isinstance(node, Sequence) and node.items and all(isinstance(item, Scalar) for item in node.items):
+            program, *rest = [item.text for item in node.items if isinstance(item, Scalar)]
+            sink.error(
+                "L103",
+                f"{place_name(at)} must be {self.expects}{instead(node)}",
+                node.span,
+                suggestion=f"write {show(program)}",
+                replacement=program,
+                help=f"arguments have a key of their own: `args: {flow_list(rest)}`" if rest else "",
+            )
+            return None
+        return super().decode(node, at, sink)
 
 
 class Regex(ScalarKind[str]):
