@@ -112,8 +112,7 @@ def probe(logins: LocalLogins) -> None:
     with logins.connect() as entitled, logins.connect(PROBE_USER) as roleless:
         entitled.publish(marker, b"retained", retain=True)
         try:
-            _expect(entitled, marker, "a retained message", after=lambda: entitled.subscribe("#"))
-            entitled.settle()
+            _await_retained(entitled, marker)
             _must_not_read(roleless, entitled, nonce)
             _must_not_write(roleless, entitled, nonce)
         finally:
@@ -156,14 +155,24 @@ def _must_not_write(roleless: RawMqtt, entitled: RawMqtt, nonce: str) -> None:
 _HINT = "the hub stays closed; please report this together with the broker's version"
 
 
-def _expect(reader: RawMqtt, topic: str, what: str, *, after: Callable[[], object] = lambda: None) -> None:
-    after()
+def _expect(reader: RawMqtt, topic: str, what: str) -> None:
     deadline = time.monotonic() + _POSITIVE_TIMEOUT
     while (rest := deadline - time.monotonic()) > 0:
         delivery = reader.receive(rest)
         if delivery is not None and delivery.topic == topic:
             return
     raise ProbeFailed(f"the broker does not deliver {what} to an entitled account", hint=_HINT)
+
+
+def _await_retained(reader: RawMqtt, topic: str) -> None:
+    """Subscribe to everything until the retained message comes; the server stores it a moment after its PUBACK."""
+    deadline = time.monotonic() + _POSITIVE_TIMEOUT
+    while time.monotonic() < deadline:
+        reader.subscribe("#")
+        if any(each.topic == topic for each in reader.settle()):
+            return
+        time.sleep(0.01)
+    raise ProbeFailed("the broker does not deliver a retained message to an entitled account", hint=_HINT)
 
 
 def _count_retained(reader: RawMqtt) -> int:
