@@ -1,7 +1,8 @@
 """Real MQTT brokers for tests: Mosquitto and the NATS server, TLS, password logins, on ephemeral loopback ports.
 
 A broker lives in its own folder with `ca.pem` and one `{user}.token` file (the password) for each of `USERS`, so a
-hub client can use them like a home's certs folder. Brokers die with the test process.
+hub client can use them like a home's certs folder. Brokers die with the thread that started them, and so with the
+test process.
 """
 
 from __future__ import annotations
@@ -102,6 +103,7 @@ class Broker:
     def _end(self, how: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(how)
+            self._process.send_signal(signal.SIGCONT)  # a test may have suspended it
             self._process.wait(START_TIMEOUT)
             self._process = None
 

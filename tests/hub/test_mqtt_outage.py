@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -18,7 +21,7 @@ from fakes.brokers import Broker, make_certificates
 from fakes.wait import wait_until
 
 from hiveot_supervisor.errors import HubRefused, HubUnavailable
-from hiveot_supervisor.hub import reconnect
+from hiveot_supervisor.hub import mqtt_link, reconnect
 from hiveot_supervisor.hub.client import Account, Notification, NotificationKind
 from hiveot_supervisor.hub.mqtt import MqttHubClient
 
@@ -101,9 +104,7 @@ def test_killed_hub(own_broker: Broker, connect: Any) -> None:
     consumer, _ = connect(own_broker, "admin", agent=False)
     events: list[Notification] = []
     consumer.subscribe([EVENT, PRESENCE], events.append).result(5)
-    os.kill(own_broker.pid, signal.SIGSTOP)
-    tasks = list(Path(f"/proc/{own_broker.pid}/task").iterdir())
-    wait_until(lambda: all((task / "stat").read_text().rpartition(")")[2].split()[0] == "T" for task in tasks))
+    _suspend(own_broker)
     in_flight = [agent.publish_event("Admin", "lost", n) for n in range(50)]
     own_broker.kill()
     for future in in_flight:
@@ -208,6 +209,78 @@ def test_a_mute_server_does_not_hold_up_close(tmp_path: Path) -> None:
         assert time.monotonic() - begin < 1
 
 
+def test_the_ready_file_is_waited_for(broker: Broker, connect: Any, tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    account = dataclasses.replace(broker.account("launcher"), ready_file=ready)
+    client = MqttHubClient(broker.url, account)
+    client.start()
+    with pytest.raises(HubUnavailable, match="not ready yet"):
+        client.wait_connected(0.1)
+    ready.touch()
+    client.wait_connected(5)
+    client.close()
+    ready.unlink()
+    waiting = MqttHubClient(broker.url, account)
+    waiting.start()
+    waiting.close(timeout=1)
+    assert not [t for t in threading.enumerate() if t.name.startswith("hub-launcher")]
+
+
+def test_a_broker_that_just_closes_on_mqtt_5(broker: Broker) -> None:
+    gate = _OldBroker(broker)
+    client = MqttHubClient(f"mqtts://localhost:{gate.port}", broker.account("launcher"))
+    client.start()
+    try:
+        client.wait_connected(5)
+        assert gate.levels == [5, 4]
+        client.publish_event("Admin", "x", 1).result(5)
+    finally:
+        client.close()
+        gate.close()
+
+
+def test_messages_that_come_too_fast_are_dropped(
+    broker: Broker, connect: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(mqtt_link, "MAX_BACKLOG_BYTES", 20_000)
+    watcher, recorder = connect(broker, "admin", agent=False)
+    gate, got = threading.Event(), []
+
+    def slow(notification: Notification) -> None:
+        gate.wait(10)
+        got.append(notification.value)
+
+    watcher.subscribe([EVENT], slow, agent_id="launcher").result(5)
+    agent, _ = connect(broker, "launcher")
+    for future in [agent.publish_event("Admin", "flood", "x" * 1000) for _ in range(100)]:
+        future.result(5)
+    wait_until(lambda: "messages from the hub are dropped" in caplog.text)
+    gate.set()
+    wait_until(lambda: agent.publish_event("Admin", "after", "after").exception(5) is None and "after" in got)
+    assert 5 < got.count("x" * 1000) < 100
+    assert recorder.disconnected == []
+
+
+def test_publishes_do_not_pile_up(own_broker: Broker, connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mqtt_link, "MAX_PENDING", 30)
+    agent, _ = connect(own_broker, "launcher")
+    agent.publish_event("Admin", "x", 1).result(5)
+    _suspend(own_broker)
+    futures = [agent.publish_event("Admin", "x", n) for n in range(40)]
+    refused = [f for f in futures if f.done()]
+    assert len(refused) in (10, 11)  # presence may be among the 30
+    assert all("too many messages" in str(f.exception()) for f in refused)
+    os.kill(own_broker.pid, signal.SIGCONT)
+    assert [f.exception(10) for f in futures if f not in refused] == [None] * (40 - len(refused))
+
+
+def _suspend(broker: Broker) -> None:
+    """Stop the broker's threads, and return when all stand still."""
+    os.kill(broker.pid, signal.SIGSTOP)
+    tasks = list(Path(f"/proc/{broker.pid}/task").iterdir())
+    wait_until(lambda: all((task / "stat").read_text().rpartition(")")[2].split()[0] == "T" for task in tasks))
+
+
 def _last_reason(client: MqttHubClient) -> str:
     with pytest.raises(HubUnavailable) as caught:
         client.wait_connected(0)
@@ -232,20 +305,52 @@ class _Relay:
                 left, _ = self._server.accept()
             except OSError:
                 return
-            right = socket.create_connection(("127.0.0.1", self._target))
-            for pair in ((left, right), (right, left)):
-                threading.Thread(target=self._copy, args=pair, daemon=True).start()
+            _join(left, socket.create_connection(("127.0.0.1", self._target)))
 
-    @staticmethod
-    def _copy(source: socket.socket, target: socket.socket) -> None:
-        try:
+
+class _OldBroker:
+    """Stands before a broker and closes the connection of who logs in with MQTT 5, as some brokers do."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.levels: list[int] = []
+        self._broker = broker
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = self._server.getsockname()[1]
+        self._outer = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self._outer.load_cert_chain(broker.folder / "server.pem", broker.folder / "server.key")
+        self._inner = ssl.create_default_context(cafile=str(broker.folder / "ca.pem"))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                left = self._outer.wrap_socket(self._server.accept()[0], server_side=True)
+            except OSError:
+                return
+            login = left.recv(65536)
+            self.levels.append(login[login.index(b"MQTT") + 4])
+            if self.levels[-1] == 5:
+                left.close()
+                continue
+            inner = socket.create_connection(("127.0.0.1", self._broker.port))
+            right = self._inner.wrap_socket(inner, server_hostname="localhost")
+            right.sendall(login)
+            _join(left, right)
+
+
+def _join(left: socket.socket, right: socket.socket) -> None:
+    """Copy in both directions until one side closes."""
+
+    def copy(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 target.sendall(data)
-        except OSError:
-            pass
-        finally:
-            for each in (source, target):
-                try:
-                    each.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
+        for each in (source, target):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    for pair in ((left, right), (right, left)):
+        threading.Thread(target=copy, args=pair, daemon=True).start()
