@@ -1,13 +1,14 @@
 """The last steps: become another user if asked, undo what supervisord and Python changed, and execute the program.
 
-Nothing here returns when it succeeds, and nothing here decides whether the plugin may start.
+Nothing here returns when it succeeds, and nothing here decides whether the plugin may start. After the change of user
+nothing may be imported any more: the plugin's user need not be able to read our files.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -60,6 +61,8 @@ def become(spec: Spec, environment: Mapping[str, str], user: User | None, parent
 
     Raises NeverWorks when it cannot be executed, TryLater when supervisord has died meanwhile.
     """
+    # a change of user clears what the extension has set; to be loaded while we can still read our own files
+    set_death_signal = _death_signal_setter() if user is not None or not spec.extension else None
     if user is not None:
         _drop_privileges(user)
         gates.check_rights(spec, f"the user {user.name}")
@@ -68,8 +71,10 @@ def become(spec: Spec, environment: Mapping[str, str], user: User | None, parent
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise NeverWorks(f"cannot enter the working folder {spec.directory}", why=reason) from error
-    if user is not None or not spec.extension:  # a change of user clears what the extension has set
-        _die_with_parent(parent)
+    if set_death_signal is not None:
+        set_death_signal()
+        if os.getppid() != parent:
+            raise TryLater("supervisord is gone")
     for number in _IGNORED:
         signal.signal(number, signal.SIG_DFL)
     try:
@@ -97,12 +102,10 @@ def _drop_privileges(user: User) -> None:
         raise NeverWorks(f"cannot become the user {user.name}", why=reason) from error
 
 
-def _die_with_parent(parent: int) -> None:
-    """Have the kernel send SIGTERM when supervisord dies (prctl(2)). Raises TryLater when it is dead already."""
+def _death_signal_setter() -> Callable[[], object]:
+    """Asks the kernel to send SIGTERM when supervisord dies (prctl(2), Linux only)."""
     import ctypes
 
-    prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux only
-    if prctl is not None:
-        prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGTERM), 0, 0, 0)
-    if os.getppid() != parent:
-        raise TryLater("supervisord is gone")
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    number = ctypes.c_ulong(signal.SIGTERM)
+    return lambda: None if prctl is None else prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)

@@ -155,9 +155,7 @@ def _decoded(text: bytes) -> str:
 
 
 def _internal(error: Exception) -> HiveotError:
-    import traceback
-
-    traceback.print_exception(error)
+    sys.__excepthook__(type(error), error, error.__traceback__)  # module traceback may be out of reach, see `become`
     return NeverWorks("internal error of the pre-start hook", why=f"{type(error).__name__}: {error}")
 
 
