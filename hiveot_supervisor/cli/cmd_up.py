@@ -71,10 +71,10 @@ def _await_plugins(home: Home, args: Namespace) -> int:
         processes = {p.name: p for p in home.supervisord().snapshot()}
         failures = max(failures, _check_runtime(home, processes, failures))
         views = [v for v in home.views(processes) if v.autostart and v.enabled]
-        if all(_done(v) for v in views):
+        if _hub_ready(home) and all(_done(v) for v in views):
             break
         if time.monotonic() > deadline:
-            slow = ", ".join(v.name for v in views if not _done(v))
+            slow = ", ".join([v.name for v in views if not _done(v)] or ["the hub"])
             raise TimedOut(f"not running after {args.timeout:.0f} s: {slow}", hint="hiveot-launcher list tells why")
         time.sleep(POLL)
     failed = [v for v in views if not v.ready]
@@ -83,6 +83,12 @@ def _await_plugins(home: Home, args: Namespace) -> int:
     if not args.quiet:
         say(f"{len(views) - len(failed)} of {len(views)} autostart plugins run")
     return ExitCode.FAILED if failed else ExitCode.OK
+
+
+def _hub_ready(home: Home) -> bool:
+    """The embedded hub has said that it is ready; true when the hub is somebody else's."""
+    launcher = home.launcher
+    return launcher.runtime is None or not launcher.hub.embedded or (home.paths.run / "runtime.ready").exists()
 
 
 def _done(view: View) -> bool:
@@ -211,7 +217,7 @@ class _Foreground:
             self.complaint = error
             self.process.send_signal(signal.SIGTERM)
             return
-        self._runtime_was_up = (self.home.paths.run / "runtime.ready").exists()
+        self._runtime_was_up = _hub_ready(self.home)
         if self._runtime_failures == 1:
             text = runtime_complaint(self.home)
             say(f"{paint('warning', 'yellow', use_color(self.args.color, sys.stderr))}: the hub runtime ended: {text}")

@@ -44,7 +44,7 @@ def spawn(home: Home, *, background: bool) -> subprocess.Popen[bytes]:
     clear_stale(home.paths.socket, home.paths.pidfile)
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SUPERVISOR_")}
     if background:
-        with stderr_file(home.paths).open("ab") as errors:
+        with open(stderr_file(home.paths), "ab", opener=lambda p, flags: os.open(p, flags, 0o600)) as errors:
             return subprocess.Popen(
                 command(home.paths),
                 cwd=home.paths.home,

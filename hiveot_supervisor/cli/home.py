@@ -122,7 +122,7 @@ class Home:
         chosen: set[str] = set()
         for pattern in patterns:
             names = [p.id for p in self.launcher.plugins] if pattern == "all" else _matching(programs, pattern)
-            if not names:
+            if not names and pattern != "all":
                 raise UnknownPlugin(f"no plugin `{pattern}`", hint=_suggest(programs, pattern))
             chosen.update(names)
         return [p for p in programs if p.id in chosen and (runtime or p is not self.launcher.runtime)]

@@ -245,11 +245,22 @@ def test_a_strangers_client_sees_events_and_the_thing_description(home: Home) ->
     assert td["id"] == "Admin"
     assert {"started", "stopped"} <= set(td["events"])
     watching = subprocess.Popen(
-        [*command, *login, "-t", "hiveot/event/launcher/Admin/#", "-q", "1", "-d"], stdout=subprocess.PIPE, text=True
+        [
+            *command,
+            *login,
+            "-q",
+            "1",
+            "-t",
+            "hiveot/prop/launcher/Admin/nrRunning",
+            "-t",
+            "hiveot/event/launcher/Admin/#",
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert watching.stdout is not None
-        until(lambda: "SUBACK" in watching.stdout.readline())
+        assert watching.stdout.readline().strip() == "1"  # the retained property: it is subscribed
         home.launch("stop", "one")
         until(lambda: '"stopped"' in watching.stdout.readline())
     finally:

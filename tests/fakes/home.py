@@ -29,6 +29,9 @@ LAUNCHER = [sys.executable, "-m", "hiveot_supervisor.cli.main"]
 SUPERVISORD = str(Path(sys.executable).with_name("supervisord"))
 SUPERVISORCTL = str(Path(sys.executable).with_name("supervisorctl"))
 
+VISIBLE = ("hiveot/td/#", "hiveot/prop/#", "hiveot/event/#", "hiveot/presence/#")
+"""What every role from viewer on may see."""
+
 SLEEPER = "#!/bin/sh\nexec sleep 100000\n"
 STUBBORN = "#!/bin/sh\ntrap '' TERM INT\nwhile :; do sleep 1; done\n"
 
@@ -51,12 +54,14 @@ def until(condition: Callable[[], Any], timeout: float = 20.0, what: str = "") -
 
 
 class Subscriber:
-    """A stranger's MQTT client that writes down everything it is allowed to see."""
+    """A stranger's MQTT client with a persistent session, which writes down everything it is allowed to see."""
 
-    def __init__(self, home: Home, user: str = "admin", topics: tuple[str, ...] = ("hiveot/#",)) -> None:
+    def __init__(self, home: Home, user: str = "admin", topics: tuple[str, ...] = VISIBLE) -> None:
         self.messages: list[tuple[float, str, bytes, bool]] = []
         self._subscribed = threading.Event()
-        client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=f"{user}-{os.urandom(3).hex()}")
+        client = mqtt.Client(
+            mqtt.CallbackAPIVersion.VERSION2, client_id=f"{user}-{os.urandom(3).hex()}", clean_session=False
+        )
         context = ssl.create_default_context(cafile=str(home.path / "certs/caCert.pem"))
         client.tls_set_context(context)
         client.username_pw_set(user, (home.path / f"certs/{user}.token").read_text())
@@ -143,7 +148,7 @@ class Home:
     def down(self) -> None:
         self.launch("down")
 
-    def subscribe(self, user: str = "admin", topics: tuple[str, ...] = ("hiveot/#",)) -> Subscriber:
+    def subscribe(self, user: str = "admin", topics: tuple[str, ...] = VISIBLE) -> Subscriber:
         subscriber = Subscriber(self, user, topics)
         self._subscribers.append(subscriber)
         return subscriber
