@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -190,9 +191,9 @@ def test_inherited_bytes_that_are_not_text_pass_through(home: Path) -> None:
 def public_python() -> str:
     """A Python that every user can run (ours may lie in somebody's home)."""
     for python in (os.path.realpath(sys.executable), "/usr/bin/python3"):
-        ids = [f"--reuid={NOBODY.pw_uid}", f"--regid={NOBODY.pw_gid}", "--clear-groups"]
-        command = ["setpriv", *ids, python, "-IS", "-c", ""]
-        if subprocess.run(command, capture_output=True, cwd="/").returncode == 0:
+        with contextlib.suppress(OSError):
+            ids = {"user": NOBODY.pw_uid, "group": NOBODY.pw_gid, "extra_groups": []}
+            subprocess.run([python, "-IS", "-c", ""], capture_output=True, cwd="/", check=True, **ids)
             return python
     pytest.skip("there is no Python that the user nobody can run")
 
