@@ -1,8 +1,8 @@
 """What must be true before a plugin may start: its devices, its folder, its program.
 
 Each gate raises TryLater (it may come true by itself, exit 111) or NeverWorks (only a change by somebody helps, exit
-100). Gates look, they change nothing. The gate "hub reachable" is in `provide`, for it only stands in the way when a
-credential is missing.
+100). Gates look, they change nothing. The gate "hub reachable" only stands in the way when a credential is missing or
+due, so `provide` asks for it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ from pathlib import Path
 from hiveot_supervisor.errors import NeverWorks, TryLater
 from hiveot_supervisor.prestart.spec import Spec
 
+HUB_TIMEOUT = 3.0
+"""Seconds for a connection to the hub's port."""
+
+_PORTS = {"mqtts": 8883, "wss": 443}
 _ELF = b"\x7fELF"
 _HEADER = 256
 """Bytes that Linux reads to find out how to execute a file (BINPRM_BUF_SIZE)."""
@@ -39,6 +43,23 @@ def check_rights(spec: Spec, who: str) -> None:
         if not os.access(path, access) and not _missing(path):
             hint = f"look at the modes of the file and of the folders above it: namei -l {path}"
             raise NeverWorks(f"{who} cannot {verb} {path}", hint=hint)
+
+
+def check_hub(url: str) -> None:
+    """The hub's port takes connections. Raises TryLater at once when it does not, NeverWorks for a URL without host."""
+    import socket
+    import urllib.parse
+
+    try:
+        parts = urllib.parse.urlsplit(url)
+        address = (parts.hostname or "", parts.port or _PORTS[parts.scheme])
+    except (ValueError, KeyError):
+        raise NeverWorks(f"{url!r} is not the URL of a hub", hint="correct hub.url in launcher.yaml") from None
+    try:
+        socket.create_connection(address, timeout=HUB_TIMEOUT).close()
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise TryLater(f"the hub at {address[0]}:{address[1]} cannot be reached", why=why) from error
 
 
 def explain(error: OSError, program: str) -> NeverWorks:

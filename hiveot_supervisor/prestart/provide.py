@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hiveot_supervisor.credentials import provision
-from hiveot_supervisor.errors import CredentialError
+from hiveot_supervisor.errors import CredentialError, HubUnavailable, TryLater
+from hiveot_supervisor.prestart import gates
 from hiveot_supervisor.prestart.spec import Credentials
 
 if TYPE_CHECKING:
     from hiveot_supervisor.hub.client import HubClient
 
-CONNECT_TIMEOUT = 5.0
-"""Seconds to log in; when the hub is away for longer, trying later is the agent's job."""
+LOGIN_TIMEOUT = 5.0
+"""Seconds; when the hub takes longer, trying later is the agent's job."""
 
 
 class AccountService:
@@ -42,11 +43,15 @@ class AccountService:
         from hiveot_supervisor.hub.connect import make_client
 
         given = self._given
+        try:
+            gates.check_hub(given.hub_url)  # the client itself would go on trying
+        except TryLater as error:
+            raise HubUnavailable(error.what, why=error.why) from error
         account = Account(given.launcher_id, Path(given.launcher_token), Path(given.ca))
         hub = make_client(given.hub_url, account, agent=False)
         hub.start()
         try:
-            hub.wait_connected(CONNECT_TIMEOUT)
+            hub.wait_connected(LOGIN_TIMEOUT)
         except BaseException:
             hub.close()
             raise
