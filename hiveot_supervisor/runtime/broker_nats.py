@@ -23,8 +23,8 @@ from hiveot_supervisor.credentials import keys, natsjwt
 from hiveot_supervisor.credentials.expiry import TOKEN_HEADER
 from hiveot_supervisor.errors import CredentialError, HubRefused
 from hiveot_supervisor.hub.limitlog import LimitedLog
-from hiveot_supervisor.runtime.logins import Admission
-from hiveot_supervisor.runtime.nats_process import ACCOUNT, BrokerError, NatsProcess, NatsSettings
+from hiveot_supervisor.runtime.logins import INTERNAL, Admission
+from hiveot_supervisor.runtime.nats_process import ACCOUNT, LOGIN_TIMEOUT, BrokerError, NatsProcess, NatsSettings
 from hiveot_supervisor.runtime.roles import to_nats
 
 if TYPE_CHECKING:
@@ -89,13 +89,17 @@ class NatsBroker:
         self._passwords = ThreadPoolExecutor(1, thread_name_prefix="password")
         self._server = ""
         self._waiting = 0
+        self._opened = asyncio.Event()
         self._answering: set[asyncio.Task[None]] = set()
         self._log = LimitedLog(log, time.monotonic)
         self._client: Client | None = None
         self._thread = threading.Thread(target=self._loop.run_forever, name="callout", daemon=True)
 
     def start(self) -> None:
-        """Start server and callout; afterwards clients can log in. Raises BrokerError, CredentialError."""
+        """Start server and callout. Logins of others than the runtime itself are held until `open`.
+
+        Raises BrokerError, CredentialError.
+        """
         self.process.start()
         import nats.aio.client  # noqa: F401  (the server starts meanwhile)
 
@@ -104,12 +108,19 @@ class NatsBroker:
         try:
             self._run(self._connect()).result(_COMMAND_TIMEOUT)
         except Exception as err:
-            raise BrokerError(
-                "the account service cannot reach the broker", why=str(err) or type(err).__name__
-            ) from err
+            why = str(err) or type(err).__name__
+            raise BrokerError("the account service cannot reach the broker", why=why) from err
+        self.process.reload()
+
+    def open(self) -> None:
+        """Let everyone log in."""
+        self._loop.call_soon_threadsafe(self._opened.set)
 
     def reload(self) -> None:
-        """Take a renewed server certificate into use. The clients are disconnected once, and come back."""
+        """Take a renewed server certificate into use. The clients are disconnected once, and come back.
+
+        Raises BrokerError.
+        """
         self.process.reload()
 
     def connections(self, user: str) -> list[Connection]:
@@ -198,6 +209,11 @@ class NatsBroker:
         )
 
     async def _judge(self, request: natsjwt.LoginRequest) -> Admission:
+        if not request.user.startswith(INTERNAL):
+            try:
+                await asyncio.wait_for(self._opened.wait(), LOGIN_TIMEOUT * 0.8)
+            except TimeoutError:
+                raise HubRefused("the hub is not open yet") from None
         loop = asyncio.get_running_loop()
         arguments = (request.user, request.password, request.mqtt_id)
         if request.password.startswith(TOKEN_HEADER):

@@ -20,9 +20,11 @@ from hiveot_supervisor.runtime.roles import EVERYTHING, Grants, Role, grants
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-RUNTIME_USER = "~runtime"
-"""The runtime's own login, with all rights; `~` cannot begin an account ID."""
-PROBE_USER = "~probe"
+INTERNAL = "~"
+"""With this begin the names of the runtime's own logins; an account ID cannot."""
+RUNTIME_USER = f"{INTERNAL}runtime"
+"""The runtime's own login, with all rights."""
+PROBE_USER = f"{INTERNAL}probe"
 """The role-less login of the negative probe."""
 
 PASSWORD_SESSION = 30 * 86400.0

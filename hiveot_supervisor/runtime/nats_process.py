@@ -32,7 +32,10 @@ log = logging.getLogger("hiveot.runtime.nats")
 ACCOUNT = "HUB"
 """The NATS account in which all MQTT clients are."""
 MIN_VERSION = (2, 10)
+LOGIN_TIMEOUT = 5.0
+"""Seconds that the server gives a client to log in, and us to judge it."""
 START_TIMEOUT = 20.0
+RELOAD_TIMEOUT = 5.0
 STOP_TIMEOUT = 25.0
 """Seconds; the server takes about 10 ms per connected QoS 1 client to stop, supervisord waits 30 s for us."""
 
@@ -45,6 +48,7 @@ _EXPECTED = (
     "Auth callout service returned an error",
     f'"{PROBE_USER}',  # the attempts of the negative probe are meant to fail
     "unacceptable protocol version",  # clients try MQTT 5 first
+    "TLS handshake error",  # anybody can cause these, and while the broker is closed everybody does
 )
 
 
@@ -85,8 +89,12 @@ def find_binary(configured: Path | None) -> Path:
     return Path(found)
 
 
-def render_config(settings: NatsSettings) -> str:
-    """The text of the server's configuration file."""
+def render_config(settings: NatsSettings, *, closed: bool = False) -> str:
+    """The text of the server's configuration file.
+
+    closed: no MQTT client gets through TLS, because a certificate is asked for that nobody can have. A client that
+    came before the callout is there would be told that its credentials are wrong; like this it just tries again.
+    """
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"""# written by hiveot-supervisor at every start
 server_name: hiveot
@@ -106,6 +114,7 @@ mqtt {{
     cert_file: {_quoted(settings.certificate)}
     key_file: {_quoted(settings.key)}
     min_version: "1.2"
+    {f"verify: true, ca_file: {_quoted(settings.certificate)}" if closed else ""}
   }}
 }}
 accounts {{
@@ -114,7 +123,7 @@ accounts {{
 }}
 system_account: SYS
 authorization {{
-  timeout: 3
+  timeout: {LOGIN_TIMEOUT:g}
   auth_callout {{ issuer: {settings.issuer}, auth_users: [ {settings.callout_user} ], account: SYS }}
 }}
 """
@@ -129,6 +138,7 @@ class NatsProcess:
         self._config = settings.folder / "nats.conf"
         self._process: subprocess.Popen[str] | None = None
         self._ready = threading.Event()
+        self._reloaded = threading.Event()
         self._complaints: list[str] = []
         self._limited = LimitedLog(log, time.monotonic)
         self.version = ""
@@ -138,7 +148,7 @@ class NatsProcess:
         """Start the server; `wait_ready` tells when it serves. Raises BrokerError, CredentialError."""
         binary = find_binary(self._settings.binary)
         store.ensure_folder(self._settings.folder)
-        store.write_file(self._config, render_config(self._settings).encode())
+        store.write_file(self._config, render_config(self._settings, closed=True).encode())
         parent, libc = os.getpid(), ctypes.CDLL(None, use_errno=True)
 
         def die_with_parent() -> None:
@@ -188,13 +198,17 @@ class NatsProcess:
         return f"{how}; {self._words()}" if self._complaints else how
 
     def reload(self) -> None:
-        """Have it read its configuration and certificate again.
+        """Have it read its configuration and certificate again, and open it to everyone. Raises BrokerError.
 
-        The clients of the callout are not in the configuration: the server hangs up on them, and they come
-        back.
+        The clients of the callout are not in the configuration: the server hangs up on them, and they come back.
         """
-        if self._process is not None and self.running:
-            self._process.send_signal(signal.SIGHUP)
+        if self._process is None:
+            return
+        store.write_file(self._config, render_config(self._settings).encode())
+        self._reloaded.clear()
+        self._process.send_signal(signal.SIGHUP)
+        if not self._reloaded.wait(RELOAD_TIMEOUT) or not self.running:
+            raise BrokerError("the broker did not take its new configuration", why=self._words())
 
     def stop(self) -> None:
         """Stop it and wait; killed when it does not obey. Idempotent."""
@@ -215,6 +229,7 @@ class NatsProcess:
             self._take(found["level"], found["text"].strip()) if found else self._take("ERR", line.strip())
         process.wait()
         self._ready.set()
+        self._reloaded.set()
         self._on_exit()
 
     def _take(self, level: str, text: str) -> None:
@@ -231,6 +246,8 @@ class NatsProcess:
         elif text == "Server is ready":
             self._ready.set()
         else:
+            if text.startswith("Reloaded server configuration"):
+                self._reloaded.set()
             log.debug("broker: %s", text)
 
     def _words(self) -> str:

@@ -145,6 +145,7 @@ class Runtime:
         self._logins = LocalLogins(hub.listen_host, hub.listen_port, files.ca, door.secret)
         settle(self._logins, self._broker.retained)
         probe(self._logins)
+        self._broker.open()
         service = self._account_service()
         stack.callback(service.close)
         service.start(_CONNECT_TIMEOUT)

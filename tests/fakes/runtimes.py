@@ -154,6 +154,7 @@ class LocalBroker:
             on_exit=self._exited,
         )
         self.broker.start()
+        self.broker.open()
         self.context = ssl.create_default_context(cafile=str(self.path / "ca.pem"))
         self.logins = LocalLogins("127.0.0.1", self.port, self.path / "ca.pem", self.door.secret)
 

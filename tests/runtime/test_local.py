@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from fakes.runtimes import LocalBroker
 
+from hiveot_supervisor.runtime import local
 from hiveot_supervisor.runtime.local import ProbeFailed, probe, settle
 from hiveot_supervisor.runtime.logins import PROBE_USER, Admission
 from hiveot_supervisor.runtime.roles import EVERYTHING, Grants, Role, grants
@@ -59,7 +60,8 @@ def test_the_probe_finds_the_hole(leaky: LocalBroker, rights: Grants, text: str)
     assert text in str(caught.value)
 
 
-def test_a_probe_that_could_not_see_a_hole_fails_too(leaky: LocalBroker) -> None:
+def test_a_probe_that_could_not_see_a_hole_fails_too(leaky: LocalBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_POSITIVE_TIMEOUT", 0.3)
     spoil(leaky, "~runtime", Grants(publish=("#",), subscribe=("hiveot/td/#",)))
     with pytest.raises(ProbeFailed, match="does not deliver"):
         probe(leaky.logins)
