@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fakes.launchers import daemon, launcher_of, plugin_of, program, short_home
 from fakes.wait import wait_until
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from hiveot_supervisor.generate.hooks import Tools, specify, takes_fast_path
@@ -60,9 +60,18 @@ names = st.one_of(
 )
 # the dynamic loader and the dumping Python itself react to these
 harmless = names.filter(lambda n: not n.startswith(("LD_", "PYTHON", "MALLOC_", "GLIBC_")))
-examples = st.tuples(st.lists(text, max_size=6), st.dictionaries(harmless, text, max_size=5))
+examples = st.tuples(st.lists(text, min_size=1, max_size=6), st.dictionaries(harmless, text, min_size=1, max_size=5))
 
 KEPT = ("SUPERVISOR_ENABLED", "SUPERVISOR_PROCESS_NAME", "SUPERVISOR_GROUP_NAME")
+
+
+def known_batch() -> list[tuple[list[str], dict[str, str]]]:
+    """Every nasty text as argument and value with harmless names (fast path), and every special name (slow path)."""
+    whole = "".join(NASTY)
+    fast = [([nasty, nasty * 2, ""], {"A": nasty, "PATH": nasty, "EMPTY": ""}) for nasty in [*NASTY, whole, whole * 40]]
+    special = sorted(SPECIAL_IN_SHELL)
+    slow = [([name], dict.fromkeys(special[n::4], whole)) for n, name in enumerate(("a.b", "é", "1X", "A B"))]
+    return [*fast, *slow, ([whole], {"a.b": whole, "é": "é", "A B": "\n"})]
 
 
 @settings(
@@ -71,7 +80,8 @@ KEPT = ("SUPERVISOR_ENABLED", "SUPERVISOR_PROCESS_NAME", "SUPERVISOR_GROUP_NAME"
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking a batch would take long and explain little
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
 )
-@given(st.lists(examples, min_size=15, max_size=25))
+@example(known_batch())
+@given(st.lists(examples, min_size=15, max_size=20))
 def test_everything_arrives_byte_for_byte(batch: list[tuple[list[str], dict[str, str]]]) -> None:
     with short_home("a b;c'd") as home:
         plugins = []
