@@ -161,6 +161,10 @@ class Paths:
     def state_db(self) -> Path:
         return self.stores / "launcher" / "launcher.db"
 
+    def notify_socket(self, plugin_id: str) -> Path:
+        """Where the agent listens for the sd_notify(3) messages of a plugin."""
+        return self.run / "notify" / f"{plugin_id}.sock"
+
     def key(self, client_id: str) -> Path:
         return self.certs / f"{client_id}.key"
 
@@ -361,7 +365,7 @@ def _decode(kind: Any, data: Any) -> Any:
     if dataclasses.is_dataclass(kind):
         if not isinstance(data, Mapping):
             raise TypeError(f"{getattr(kind, '__name__', kind)}: an object is expected, not {type(data).__name__}")
-        hints = _hints(kind)
+        hints = _hints(typing.cast(Any, kind))
         known = {name: _decode(hints[name], data[name]) for name in hints if name in data}
         return typing.cast(Any, kind)(**known)
     if isinstance(kind, type) and issubclass(kind, (Enum, Path)):

@@ -21,15 +21,22 @@ from hiveot_supervisor.agent.monitor import Usage
 from hiveot_supervisor.agent.plugin_things import Board
 from hiveot_supervisor.agent.publisher import Publisher
 from hiveot_supervisor.agent.state import Event, State
+from hiveot_supervisor.agent.strays import Stray
 from hiveot_supervisor.agent.table import UP, Entry, Exit, Gate, Now, Table, Transition, restore, to_record
 from hiveot_supervisor.clock import Clock, iso8601
 from hiveot_supervisor.errors import HubError, SupervisordFault, SupervisordUnreachable
 from hiveot_supervisor.hub.client import HubClient
 from hiveot_supervisor.model import Cause, Launcher, LimitAction, Plugin, PluginState
+from hiveot_supervisor.supervisord import process
+from hiveot_supervisor.supervisord.logfiles import last_lines
 from hiveot_supervisor.supervisord.rpc import ProcessInfo
 from hiveot_supervisor.supervisord.states import Fault, ProcessState
 
 log = logging.getLogger(__name__)
+
+LAST_LOG_LINES = 20
+LAST_LOG_SIZE = 4000
+"""Lines and characters of a plugin's log that go into the event of its end."""
 
 
 class Supervisord(Protocol):
@@ -280,6 +287,9 @@ class Agent:
             return
         if problem := unstartable(plugin):
             self._tell(self.table.unable(entry, PluginState.MISSING, problem, now))
+        elif entry.stray is not None and process.is_alive(entry.stray.pid):
+            self._tell(self.table.waiting(entry, stray_text(entry.stray), now))
+            entry.intent = cause
         elif reason := order.blocked(self._step(entry), self._steps()):
             entry.wanted = cause
             self._tell(self.table.waiting(entry, reason, now))
@@ -445,7 +455,10 @@ class Agent:
         while any(e.wanted for e in self.table.plugins):
             turn = order.turn(self._steps())
             for plugin_id, reason in turn.waiting.items():
-                self._tell(self.table.waiting(self.table.entries[plugin_id], reason, self.now()))
+                entry = self.table.entries[plugin_id]
+                if entry.note != reason:
+                    self._tell(self.table.waiting(entry, reason, self.now()))
+                    self._save(entry)
             if not turn.start:
                 return
             for plugin_id in turn.start:
@@ -539,8 +552,9 @@ class Agent:
             entry.note = item.detail
             self.stop(entry, Cause.PROBE)
 
-    def sampled(self, usage: dict[str, Usage]) -> None:
-        """A resource sample came in: judge the limits."""
+    def sampled(self, usage: dict[str, Usage], strays: dict[str, Stray]) -> None:
+        """A look at all processes: take note of strays, judge the limits."""
+        self._note_strays(strays)
         self.usage = usage
         now = self.now()
         for name, used in usage.items():
@@ -551,6 +565,29 @@ class Agent:
             entry.watches, exceeded = judge(limits, entry.watches, rss=used.rss, cpu=used.cpu, now=now.mono)
             for excess in exceeded:
                 self._limit_exceeded(entry, excess, now)
+
+    def _note_strays(self, strays: dict[str, Stray]) -> None:
+        now = self.now()
+        for entry in self.table.plugins:
+            stray = strays.get(entry.plugin.id)
+            if stray == entry.stray:
+                continue
+            entry.stray = stray
+            if stray is not None:
+                log.warning("%s", stray_text(stray))
+                value = {
+                    "pluginID": stray.plugin,
+                    "pid": stray.pid,
+                    "since": iso8601(stray.started),
+                    "detected": "manual",
+                    "device": self.device,
+                    "time": iso8601(now.wall),
+                }
+                self.state.append(Event(now.wall, things.STRAY, stray.plugin, value))
+                self.publisher.added()
+            elif entry.state is PluginState.WAITING and entry.enabled:
+                entry.next_try = now.mono  # it waited for the stray to go
+            self._save(entry)
 
     def _limit_exceeded(self, entry: Entry, excess: Exceeded, now: Now) -> None:
         """Event first, then the action."""
@@ -636,10 +673,27 @@ class Agent:
             "nextTry": None if entry.next_try is None else iso8601(now.wall + entry.next_try - now.mono),
             "note": entry.note or None,
             "ready": True if entry.ready else None,
+            "attempt": entry.backoff.failures or None,
+            "lastLog": self._last_log(entry) if transition.event == "stopped" else None,
             "device": self.device,
             "time": iso8601(now.wall),
         }
         return {k: v for k, v in change.items() if v is not None}
+
+    @staticmethod
+    def _last_log(entry: Entry) -> list[str] | None:
+        """What it said last: at most 20 lines and 4 kB, valid UTF-8, no control characters."""
+        if entry.plugin.log_file is None or entry.cause not in (Cause.CRASH, Cause.LIMIT, Cause.PROBE):
+            return None
+        lines: list[str] = []
+        left = LAST_LOG_SIZE
+        for line in reversed(last_lines(entry.plugin.log_file, LAST_LOG_LINES)):
+            clean = "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in line[:left])
+            lines.insert(0, clean)
+            left -= len(clean)
+            if left <= 0:
+                break
+        return lines
 
     def _save(self, entry: Entry) -> None:
         self.state.save(to_record(entry, self.now()))
@@ -668,6 +722,11 @@ class Agent:
             self._forget_process(entry.plugin.id)
             self._tell(self.table.lost(entry, cause, now))
         self._publish_properties()
+
+
+def stray_text(stray: Stray) -> str:
+    """What is wrong, for people."""
+    return f"a copy of {stray.plugin} that was started by hand runs already (pid {stray.pid})"
 
 
 def unstartable(plugin: Plugin) -> str:

@@ -5,11 +5,14 @@ One pass over all processes serves all plugins; CPU is the share of one core sin
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import psutil
+
+from hiveot_supervisor.agent.strays import Foreign
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +30,36 @@ class Monitor:
     def __init__(self) -> None:
         self._times: dict[tuple[int, float], float] = {}
         self._last = time.monotonic()
+        self._known: dict[tuple[int, float], Foreign | None] = {}
 
-    def sample(self, roots: Mapping[str, int]) -> dict[str, Usage]:
-        """Usage of each tree in `roots` (name -> PID of its root). Trees that are gone are left out."""
+    def look(self, roots: Mapping[str, int], supervisord: int) -> tuple[dict[str, Usage], list[Foreign]]:
+        """Usage of each tree in `roots` (name -> PID of its root), and the processes that are not supervisord's.
+
+        Trees that are gone are left out.
+        """
+        processes, parents = self._processes()
+        owned = {supervisord: "", os.getpid(): ""}
+        foreign = [p for pid, p in processes.items() if _owner(pid, parents, owned) is None]
+        return self._sample(roots, processes, parents), self._foreign(foreign)
+
+    def _foreign(self, processes: list[psutil.Process]) -> list[Foreign]:
+        """What is known of foreign processes; each is looked at once in its life."""
+        seen: dict[tuple[int, float], Foreign | None] = {}
+        for process in processes:
+            try:
+                key = (process.pid, process.create_time())
+                seen[key] = self._known[key] if key in self._known else _describe(process)
+            except psutil.Error:
+                continue
+        self._known = seen
+        return [f for f in seen.values() if f is not None]
+
+    def _sample(
+        self, roots: Mapping[str, int], processes: dict[int, psutil.Process], parents: dict[int, int]
+    ) -> dict[str, Usage]:
         now = time.monotonic()
         elapsed = max(now - self._last, 0.001)
         owners = {pid: name for name, pid in roots.items()}
-        processes, parents = self._processes()
         members: dict[str, list[psutil.Process]] = {}
         for pid, process in processes.items():
             owner = _owner(pid, parents, owners)
@@ -69,6 +95,18 @@ class Monitor:
             times[key] = cpu.user + cpu.system
             used += times[key] - self._times.get(key, times[key])
         return Usage(round(100 * used / elapsed, 1), rss, len(processes))
+
+
+def _describe(process: psutil.Process) -> Foreign | None:
+    """Command line and home of a process; None for kernel threads and what hides itself."""
+    argv = tuple(process.cmdline())
+    if not argv:
+        return None
+    try:
+        home = process.environ().get("HIVEOT_HOME", "")
+    except psutil.Error:
+        home = ""
+    return Foreign(process.pid, process.create_time(), argv, home)
 
 
 def _owner(pid: int, parents: Mapping[int, int], owners: Mapping[int, str]) -> str | None:

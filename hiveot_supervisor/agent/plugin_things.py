@@ -73,6 +73,9 @@ def state_document(entry: Entry, usage: Usage | None, wall: float, mono: float, 
         "restarts": max(0, entry.start_count - 1),
         "device": device,
     }
+    if entry.stray is not None:
+        document["detected"] = "manual"
+        document["strayPid"] = entry.stray.pid
     if entry.next_try is not None:
         document["nextTry"] = iso8601(wall + entry.next_try - mono)
     if entry.exit is not None and not entry.running:
@@ -103,7 +106,16 @@ class Board:
             return
         for entry in entries:
             name = entry.plugin.id
-            key = (entry.state, entry.note, entry.pid, entry.enabled, entry.executed, entry.ready, entry.next_try)
+            key = (
+                entry.state,
+                entry.note,
+                entry.pid,
+                entry.enabled,
+                entry.executed,
+                entry.ready,
+                entry.next_try,
+                entry.stray,
+            )
             if self._told.get(name) != key:
                 self._told[name] = key
                 self._tell(entry, usage(name), wall, mono)

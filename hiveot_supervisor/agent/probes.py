@@ -19,10 +19,9 @@ import urllib.parse
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from hiveot_supervisor.agent.inbox import Probed
-from hiveot_supervisor.model import Plugin, Probe, ProbeKind
+from hiveot_supervisor.model import Paths, Plugin, Probe, ProbeKind
 from hiveot_supervisor.supervisord.logfiles import Follower
 
 log = logging.getLogger(__name__)
@@ -55,7 +54,7 @@ class Probes:
     """All probes under way. Used by the main loop; only `put` is called from other threads."""
 
     put: Callable[[Probed], None]
-    notify_folder: Path
+    paths: Paths
     _watches: dict[tuple[str, str], _Watch] = field(default_factory=dict)
     _followers: dict[str, Follower] = field(default_factory=dict)
     _pool: ThreadPoolExecutor | None = None
@@ -68,7 +67,7 @@ class Probes:
             self._followers[plugin.id] = Follower(plugin.log_file)
         if kind is ProbeKind.NOTIFY:
             if self._notify is None:
-                self._notify = _NotifySockets(self.notify_folder, self._notified)
+                self._notify = _NotifySockets(self.paths, self._notified)
             self._notify.open(plugin.id)
 
     def begin_ready(self, plugin: Plugin, pid: int, mono: float) -> None:
@@ -221,21 +220,21 @@ def _check_command(target: str, plugin: Plugin) -> str:
 class _NotifySockets:
     """The datagram sockets of sd_notify(3), one for each plugin: run/notify/NAME.sock, read by one thread."""
 
-    def __init__(self, folder: Path, ready: Callable[[str, int], None]) -> None:
+    def __init__(self, paths: Paths, ready: Callable[[str, int], None]) -> None:
         import selectors
 
-        self._folder = folder
+        self._paths = paths
         self._ready = ready
         self._sockets: dict[str, socket.socket] = {}
         self._selector = selectors.DefaultSelector()
-        folder.mkdir(mode=0o700, exist_ok=True, parents=True)
 
     def open(self, plugin_id: str) -> None:
         import selectors
 
         if plugin_id in self._sockets:
             return
-        path = self._folder / f"{plugin_id}.sock"
+        path = self._paths.notify_socket(plugin_id)
+        path.parent.mkdir(mode=0o700, exist_ok=True, parents=True)
         path.unlink(missing_ok=True)
         receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         receiver.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)

@@ -38,6 +38,7 @@ from hiveot_supervisor.agent.publisher import Publisher
 from hiveot_supervisor.agent.reports import Reports
 from hiveot_supervisor.agent.requests import Requests
 from hiveot_supervisor.agent.state import State
+from hiveot_supervisor.agent.strays import find as find_strays
 from hiveot_supervisor.clock import SystemClock
 from hiveot_supervisor.errors import (
     ConfigError,
@@ -102,7 +103,7 @@ class Service:
             publisher=Publisher(self.state, self.hub, self.inbox.put),
             credentials=BackgroundCredentials(self.paths, self.hub, self.inbox.put),
             processes=MachineProcesses(self.paths),
-            probes=Probes(self.inbox.put, self.paths.run / "notify"),
+            probes=Probes(self.inbox.put, self.paths),
             clock=SystemClock(),
         )
         self.requests = Requests(self.agent)
@@ -232,7 +233,9 @@ class Service:
             return self._sample_due
         self._sample_due = mono + SAMPLE_INTERVAL
         roots = {name: e.pid for name, e in self.agent.table.entries.items() if e.running}
-        self.agent.sampled(self.monitor.sample(roots) if roots else {})
+        usage, foreign = self.monitor.look(roots, self._supervisord)
+        strays = find_strays(self.agent.launcher.plugins, foreign, str(self.paths.home))
+        self.agent.sampled(usage, strays)
         plugins = {
             name: {"pid": roots[name], "cpu": u.cpu, "rss": u.rss, "processes": u.processes}
             for name, u in self.agent.usage.items()

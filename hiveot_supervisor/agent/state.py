@@ -56,6 +56,8 @@ class Record:
     next_try: float = 0.0
     attempted: bool = False
     ready: bool = False
+    stray: int = 0
+    stray_started: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from hiveot_supervisor.agent.limits import Watches
 from hiveot_supervisor.agent.restart import Backoff, Decision, after_exit
 from hiveot_supervisor.agent.state import Record
+from hiveot_supervisor.agent.strays import Stray
 from hiveot_supervisor.errors import ExitCode
 from hiveot_supervisor.model import Cause, Plugin, PluginState
 
@@ -73,7 +74,7 @@ class Entry:
     (`chained`: its turn is after its predecessor in the list). intent: why we caused the change that is under way.
     again: start it again with this cause once it has stopped. next_try: monotonic time of the next attempt.
     ready: its readiness check passed; late: it did not pass in time. alive_failures: failed liveness checks in a row.
-    watches: of its resource limits.
+    watches: of its resource limits. stray: a copy of it that supervisord does not own.
     """
 
     plugin: Plugin
@@ -101,6 +102,7 @@ class Entry:
     late: bool = False
     alive_failures: int = 0
     watches: Watches = field(default_factory=Watches)
+    stray: Stray | None = None
     disabled_by_stop: bool = False
 
     @property
@@ -363,6 +365,8 @@ def to_record(entry: Entry, now: Now) -> Record:
         next_try=0.0 if entry.next_try is None else now.wall + entry.next_try - now.mono,
         attempted=entry.wanted is None,
         ready=entry.ready,
+        stray=entry.stray.pid if entry.stray else 0,
+        stray_started=entry.stray.started if entry.stray else 0.0,
     )
 
 

@@ -20,6 +20,7 @@ STARTED = "started"
 STOPPED = "stopped"
 STATE_CHANGED = "pluginStateChanged"
 LIMIT_EXCEEDED = "limitExceeded"
+STRAY = "strayDetected"
 
 ACTION_RIGHTS: dict[str, Right] = {
     "listPlugins": Right.READ,
@@ -105,6 +106,22 @@ def thing_description(created: str) -> dict[str, Any]:
                 "title": "Limit exceeded",
                 "description": "A plugin has used more than its limit for longer than allowed",
                 "data": _limit_schema(),
+            },
+            STRAY: {
+                "title": "Stray detected",
+                "description": "A copy of a plugin runs that the launcher did not start",
+                "data": {
+                    "title": "Stray",
+                    "type": "object",
+                    "properties": {
+                        "pluginID": _string("Plugin ID"),
+                        "pid": typed("integer", "Process ID"),
+                        "since": _string("Since", "When it was started, ISO 8601"),
+                        "detected": _string("Detected", "manual"),
+                        "device": _string("Device", "Host name"),
+                        "time": _string("Time", "When it was noticed, ISO 8601"),
+                    },
+                },
             },
         },
         "actions": {

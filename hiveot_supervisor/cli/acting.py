@@ -44,7 +44,8 @@ def _do(control: Control, plugins: Sequence[Plugin], verb: str, args: Namespace)
         stuck = [o for o in stopped if not o.ok]
         if stuck:
             return stuck
-    return control.start(plugins, timeout=start_timeout, wait=not args.no_wait)
+    replace = getattr(args, "replace", False)
+    return control.start(plugins, timeout=start_timeout, wait=not args.no_wait, replace=replace)
 
 
 def report(outcomes: Sequence[Outcome], args: Namespace) -> None:

@@ -9,6 +9,7 @@ from hiveot_supervisor.cli.acting import act, add_arguments
 
 def configure(parser: ArgumentParser) -> None:
     add_arguments(parser)
+    parser.add_argument("--replace", action="store_true", help="stop a copy that was started by hand first")
 
 
 def run(args: Namespace) -> int:

@@ -19,15 +19,7 @@ from hiveot_supervisor.supervisord.rpc import ProcessInfo
 from hiveot_supervisor.supervisord.states import ProcessState
 
 POLL = 0.1
-_SETTLED = {
-    PluginState.RUNNING,
-    PluginState.EXITED,
-    PluginState.FAILED,
-    PluginState.MISSING,
-    PluginState.BACKOFF,
-    PluginState.WAITING,
-    PluginState.STOPPED,
-}
+_UNDER_WAY = {PluginState.STARTING, PluginState.STOPPING, PluginState.STOPPED}
 _RUNTIME_TRIES = 2
 """Failed starts of the hub runtime, before it ever ran, after which `up` gives up."""
 
@@ -71,10 +63,10 @@ def _await_plugins(home: Home, args: Namespace) -> int:
         processes = {p.name: p for p in home.supervisord().snapshot()}
         failures = max(failures, _check_runtime(home, processes, failures))
         views = [v for v in home.views(processes) if v.autostart and v.enabled]
-        if _hub_ready(home) and all(_done(v) for v in views):
+        if _hub_ready(home) and all(_done(v, views) for v in views):
             break
         if time.monotonic() > deadline:
-            slow = ", ".join([v.name for v in views if not _done(v)] or ["the hub"])
+            slow = ", ".join([v.name for v in views if not _done(v, views)] or ["the hub"])
             raise TimedOut(f"not running after {args.timeout:.0f} s: {slow}", hint="hiveot-launcher list tells why")
         time.sleep(POLL)
     failed = [v for v in views if not v.ready]
@@ -91,10 +83,16 @@ def _hub_ready(home: Home) -> bool:
     return launcher.runtime is None or not launcher.hub.embedded or (home.paths.run / "runtime.ready").exists()
 
 
-def _done(view: View) -> bool:
+def _done(view: View, views: list[View]) -> bool:
     if view.state is PluginState.RUNNING:
         return view.ready
-    return view.state in (PluginState.FAILED, PluginState.MISSING, PluginState.EXITED) or bool(view.next_try)
+    settled = (PluginState.FAILED, PluginState.MISSING, PluginState.EXITED, PluginState.BACKOFF)
+    return view.state in settled or (view.state is PluginState.WAITING and _stuck(view, views))
+
+
+def _stuck(view: View, views: list[View]) -> bool:
+    """It waits, and nothing that could end the waiting is under way."""
+    return not any(v.state in _UNDER_WAY for v in views if v is not view)
 
 
 def _check_runtime(home: Home, processes: dict[str, ProcessInfo], failures: int) -> int:

@@ -7,15 +7,18 @@ succeeded (supervisord says RUNNING as soon as it has forked).
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hiveot_supervisor.cli.home import AGENT, Home
-from hiveot_supervisor.errors import SupervisordFault
+from hiveot_supervisor.errors import HiveotError, SupervisordFault
 from hiveot_supervisor.model import Plugin, PluginState
 from hiveot_supervisor.supervisord.logfiles import last_lines
+from hiveot_supervisor.supervisord.process import is_alive, started_wall
 from hiveot_supervisor.supervisord.rpc import ProcessInfo, SupervisordClient
 from hiveot_supervisor.supervisord.states import Fault, ProcessState
 
@@ -59,10 +62,22 @@ class Control:
         self.processes = {p.name: p for p in self.rpc.snapshot()}
         return self.processes
 
-    def start(self, plugins: Sequence[Plugin], *, timeout: float, wait: bool = True) -> list[Outcome]:
-        """Start in order, then wait for all. A plugin that ends within `startWait` has failed."""
+    def start(
+        self, plugins: Sequence[Plugin], *, timeout: float, wait: bool = True, replace: bool = False
+    ) -> list[Outcome]:
+        """Start in order, then wait for all. A plugin that ends within `startWait` has failed.
+
+        A copy that was started by hand blocks the start; with `replace` it is stopped first.
+        """
         begun, done = {}, {}
+        strays = self._strays()
         for plugin in plugins:
+            if plugin.id in strays:
+                pid = strays[plugin.id]
+                if not replace:
+                    done[plugin.id] = _blocked_by(plugin, pid)
+                    continue
+                end_stray(pid)
             asked = time.time()
             try:
                 self.rpc.start(plugin.id)
@@ -87,6 +102,15 @@ class Control:
             if len(done) < len(plugins):
                 time.sleep(POLL)
         return [done[p.id] for p in plugins]
+
+    def _strays(self) -> dict[str, int]:
+        """PIDs of copies that were started by hand and still run, by plugin."""
+        found = {}
+        for name, record in self.home._records().items():
+            started = started_wall(record.stray) if record.stray else None
+            if started is not None and abs(started - record.stray_started) < 2.0:
+                found[name] = record.stray
+        return found
 
     def _start_fault(self, plugin: Plugin, fault: SupervisordFault) -> Outcome:
         if fault.code == Fault.ALREADY_STARTED:
@@ -169,9 +193,26 @@ class Control:
             self.rpc.send_remote_event("hiveot", json.dumps(message))
 
 
-def _ending(process: ProcessInfo) -> str:
-    import signal
+def _blocked_by(plugin: Plugin, pid: int) -> Outcome:
+    text = f"{plugin.id} already runs outside of the launcher (pid {pid}); `start --replace` stops that copy first"
+    return Outcome(plugin.id, False, text)
 
+
+def end_stray(pid: int, grace: float = 5.0) -> None:
+    """Stop a process that is not ours: TERM, and KILL after `grace` seconds."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return
+        except PermissionError as error:
+            raise HiveotError(f"cannot stop process {pid}", why="it belongs to somebody else") from error
+        deadline = time.monotonic() + grace
+        while is_alive(pid) and time.monotonic() < deadline:
+            time.sleep(POLL)
+
+
+def _ending(process: ProcessInfo) -> str:
     if process.signal:
         return f"killed by {signal.Signals(process.signal).name}"
     if process.state is ProcessState.FATAL:

@@ -165,6 +165,8 @@ class Home:
         note = record.note if record and state not in (PluginState.STARTING,) else ""
         if not plugin.executable.exists() and state not in _UP:
             state, note = PluginState.MISSING, f"{plugin.executable} does not exist"
+        if record and record.stray and Path(f"/proc/{record.stray}").exists():
+            note = f"a copy runs outside of the launcher (pid {record.stray})"
         restarts = max(0, record.start_count - 1) if record else 0
         current = sample if sample and running and process and sample.get("pid") == process.pid else None
         return View(

@@ -25,6 +25,7 @@ from hiveot_supervisor.model import (
     Paths,
     Plugin,
     Policy,
+    ProbeKind,
     Restart,
     Stop,
 )
@@ -86,7 +87,7 @@ def _plugin(draft: Draft, top: Settings, paths: Paths, hub: Hub, defaults: Plugi
         id=draft.id,
         executable=draft.executable,
         args=(*_client_id(draft, top), *_provided(own, top, hub), *own[schema.ARGS]),
-        environment=_plugin_environment(draft, defaults),
+        environment=_plugin_environment(draft, defaults, paths),
         environment_file=paths.home / file if file is not None else None,
         directory=paths.home,
         order=draft.order,
@@ -139,8 +140,11 @@ def _environment(top: Settings, paths: Paths, url: str | None) -> dict[str, str]
     return variables
 
 
-def _plugin_environment(draft: Draft, defaults: Plugin) -> tuple[tuple[str, str], ...]:
+def _plugin_environment(draft: Draft, defaults: Plugin, paths: Paths) -> tuple[tuple[str, str], ...]:
     variables = {**dict(defaults.environment), "HIVEOT_CLIENTID": draft.id}
+    probe = draft.settings[schema.READY_KEY]
+    if probe is not None and probe.kind is ProbeKind.NOTIFY:
+        variables["NOTIFY_SOCKET"] = str(paths.notify_socket(draft.id))
     variables.update((named.name, named.value) for named in draft.settings[schema.ENVIRONMENT])
     return tuple(variables.items())
 
@@ -155,7 +159,7 @@ def _runtime(top: Settings, paths: Paths, defaults: Plugin) -> Plugin | None:
         id=RUNTIME_NAME,
         executable=paths.bin / runtime,
         args=(),
-        environment=tuple(_environment(top, paths, None).items()),
+        environment=(*_environment(top, paths, None).items(), ("HIVEOT_GENERATED", str(paths.generated))),
         create_cred=False,
         log_file=paths.logs / f"{RUNTIME_NAME}.log" if top[schema.LOG_PLUGINS] else None,
     )

@@ -102,3 +102,12 @@ def _prctl(option: int, argument: object) -> None:
     if _libc().prctl(option, argument, 0, 0, 0) != 0:
         code = ctypes.get_errno() or errno.EINVAL
         raise OSError(code, os.strerror(code))
+
+
+def started_wall(pid: int) -> float | None:
+    """When the process started, wall seconds (to 10 ms); None when it is gone."""
+    ticks = start_time(pid)
+    if ticks is None:
+        return None
+    boot = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime "))
+    return int(boot.split()[1]) + ticks / os.sysconf("SC_CLK_TCK")

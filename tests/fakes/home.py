@@ -145,6 +145,10 @@ class Home:
         """`up --wait`: everything of the autostart list runs afterwards."""
         self.launch("up", "--wait" if wait else "-d")
 
+    def up_failing(self) -> None:
+        """`up --wait` where something of the autostart list will not run."""
+        self.launch("up", "--wait", check=1)
+
     def down(self) -> None:
         self.launch("down")
 
