@@ -120,7 +120,8 @@ def test_a_copy_that_was_started_by_hand_is_found_and_blocks_the_start(home: Hom
 def test_the_delay_grows_and_a_stop_ends_it(home: Home) -> None:
     home.plugin("one", "#!/bin/sh\nexit 1\n")
     home.configure("one", extra="restart: {delay: 100ms, jitter: 0%}\n")
-    home.up_failing()
+    home.up(wait=False)
+    until(lambda: (home.path / "stores/launcher/launcher.db").exists())
     until(lambda: len([c for c in changes(home, "one") if c["state"] == "backoff"]) >= 3)
     times = [e["time"] for e in home.journal("stopped")][:3]
     assert times == sorted(times)
@@ -136,7 +137,8 @@ def test_the_delay_grows_and_a_stop_ends_it(home: Home) -> None:
 def test_the_last_words_of_a_crash_travel_with_the_event(home: Home) -> None:
     home.plugin("one", "#!/bin/sh\necho 'cannot open the stick \x1b[31m'\nkill -SEGV $$\n")
     home.configure("one", extra="autorestart: false\n")
-    home.up_failing()
+    home.up(wait=False)
+    until(lambda: (home.path / "stores/launcher/launcher.db").exists())
     crash = until(lambda: [c for c in changes(home, "one") if c["state"] == "failed"])[0]
     assert crash["signal"] == "SIGSEGV"
     assert crash["cause"] == "crash"
