@@ -88,7 +88,10 @@ def loaded_by(statement: str) -> set[str]:
     ("statement", "unwanted"),
     [
         ("import hiveot_supervisor.cli.main", {"yaml", "jinja2", "psutil", "paho", "cryptography", "xmlrpc", "ssl"}),
-        ("import hiveot_supervisor.cli.cmd_list", {"yaml", "jinja2", "paho", "cryptography", "supervisor", "psutil"}),
+        (
+            "import hiveot_supervisor.cli.cmd_list, hiveot_supervisor.cli.context",
+            {"yaml", "jinja2", "paho", "cryptography", "supervisor", "psutil"},
+        ),
         ("import hiveot_supervisor.agent.service", {"yaml", "jinja2", "supervisor"}),
         ("import hiveot_supervisor.prestart.hook", {"yaml", "jinja2", "paho", "cryptography", "supervisor", "psutil"}),
         ("import hiveot_supervisor.supervisord.extension", {"yaml", "jinja2", "paho", "cryptography", "psutil"}),

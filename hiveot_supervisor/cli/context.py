@@ -10,14 +10,17 @@ import json
 import sys
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hiveot_supervisor.cli.output import paint, say, use_color
-from hiveot_supervisor.config.diagnostics import Diagnostic, Severity
-from hiveot_supervisor.config.load import Inspection, inspect
 from hiveot_supervisor.config.paths import locate
-from hiveot_supervisor.config.render import Paint, concise, full, summary
 from hiveot_supervisor.errors import ConfigError
 from hiveot_supervisor.model import Launcher, Paths, from_json
+
+if TYPE_CHECKING:  # 60 ms of import that looking commands do not need
+    from hiveot_supervisor.config.diagnostics import Diagnostic
+    from hiveot_supervisor.config.load import Inspection
+    from hiveot_supervisor.config.render import Paint
 
 
 def load_launcher(args: Namespace) -> Launcher:
@@ -25,6 +28,9 @@ def load_launcher(args: Namespace) -> Launcher:
 
     Warnings go to stderr unless `--quiet`. Raises ConfigError (exit code 6) after printing every problem of the file.
     """
+    from hiveot_supervisor.config.diagnostics import Severity
+    from hiveot_supervisor.config.load import inspect
+
     found = inspect(locate(args.home, args.config))
     shown = [d for d in found.diagnostics if d.severity is Severity.ERROR or not args.quiet]
     print_diagnostics(shown, args.color)
@@ -35,6 +41,9 @@ def load_launcher(args: Namespace) -> Launcher:
 
 def invalid(found: Inspection) -> ConfigError:
     """The error that sums up a file whose problems have been printed."""
+    from hiveot_supervisor.config.diagnostics import Severity
+    from hiveot_supervisor.config.render import summary
+
     first = next(d for d in found.diagnostics if d.severity is Severity.ERROR)
     if first.code == "L001":
         return ConfigError("there is no configuration", hint="hiveot-launcher init writes one")
@@ -44,6 +53,8 @@ def invalid(found: Inspection) -> ConfigError:
 
 def print_diagnostics(diagnostics: list[Diagnostic], color: str, form: str | None = None) -> None:
     """Print to stderr: `full` (default on a terminal) or `concise`."""
+    from hiveot_supervisor.config.render import concise, full
+
     painter = _painter(use_color(color, sys.stderr))
     for diagnostic in diagnostics:
         if (form or default_form()) == "full":
