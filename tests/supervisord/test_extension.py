@@ -8,6 +8,7 @@ import socket
 import statistics
 import time
 import xmlrpc.client
+from pathlib import Path
 
 import pytest
 from fakes.supervisords import FACTORY, Supervisord
@@ -73,6 +74,23 @@ def test_reloads_leak_nothing_and_stay_quick(daemon: Supervisord) -> None:
     assert daemon.log_count("hiveot extension .* is active") == 5
     assert daemon.log_count("trouble with") == 0
     assert daemon.terminate() < 3
+
+
+def test_a_reload_can_take_it_out(daemon: Supervisord) -> None:
+    """supervisord's map of descriptors outlives a reload; one that is closed would make it spin."""
+    daemon.umask = 0o027
+    daemon.program("p")
+    daemon.start()
+    with_it = daemon.fds()
+    daemon.extension = None
+    daemon.write()
+    daemon.reload()
+    assert daemon.client.extension() is None
+    before = daemon.cpu()
+    time.sleep(1.0)
+    assert daemon.cpu() - before <= 0.03
+    assert daemon.fds() == with_it - 2
+    assert "Umask:\t0027" in Path(f"/proc/{daemon.pid}/status").read_text()
 
 
 def test_a_unix_and_a_tcp_server_share_one_extension(daemon: Supervisord) -> None:

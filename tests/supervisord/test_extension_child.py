@@ -29,9 +29,8 @@ def test_a_stop_right_after_a_start_is_never_lost(daemon: Supervisord) -> None:
     """Between fork and exec a stock child still has supervisord's handlers, and no process group of its own."""
     daemon.program("p", stopwaitsecs=3)
     daemon.start()
-    for attempt in range(20):
+    for attempt in range(24):
         daemon.client.start("p")
-        time.sleep(attempt % 4 / 1000)
         asked = time.monotonic()
         daemon.client.stop("p")
         stopped, event = daemon.await_event("p", ProcessState.STOPPED, after=asked)
@@ -65,7 +64,7 @@ def test_the_death_signal_can_be_chosen_and_switched_off(daemon: Supervisord) ->
     wait_until(lambda: int(status_field(pid, "SigCgt"), 16) >> (signal.SIGINT - 1) & 1)
     assert daemon.process is not None
     daemon.process.kill()
-    wait_until(lambda: (daemon.folder / "got").exists(), 2.0)
+    wait_until(lambda: (daemon.folder / "got").exists(), 5.0)
     daemon.extension = f"{daemon.extension}".replace("INT", "none")
     daemon.program("q")
     daemon.start()
@@ -106,14 +105,15 @@ def test_logs_are_for_their_owner_only(daemon: Supervisord) -> None:
     assert status_field(daemon.begin("sleeper"), "Umask") == "0022"
 
 
-@pytest.mark.parametrize("extension", [True, False])
-def test_a_device_as_log_keeps_its_mode(daemon: Supervisord, extension: bool) -> None:
-    device = daemon.folder / "null"
-    device.symlink_to("/dev/null")
-    daemon.log = device
-    daemon.extension = daemon.extension if extension else None
+def test_what_a_link_as_log_points_to_keeps_its_mode(daemon: Supervisord) -> None:
+    """The log may be /dev/stdout or /dev/null; those are not supervisord's own."""
+    target = daemon.folder / "elsewhere"
+    target.touch()
+    target.chmod(0o666)
+    daemon.log.symlink_to(target)
     daemon.start()
-    assert Path("/dev/null").stat().st_mode & 0o777 == 0o666
+    assert "is active" in target.read_text()
+    assert target.stat().st_mode & 0o777 == 0o666
 
 
 ENDINGS = {
