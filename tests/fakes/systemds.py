@@ -1,8 +1,8 @@
 """A real systemd, PID 1 of its own namespaces, for tests of units and of systemd-run. Needs root.
 
 It harms nothing outside: it sees the machine's files, but its /run, /tmp and /var/tmp are empty ones of its own,
-/proc/sys is read-only, and the only units are the few written here, so that nothing of the machine's own boot (tmpfiles,
-sysctl, mounts, init.d) can run.
+/proc/sys is read-only, and the only units are the few written here, so that nothing of the machine's own boot
+(tmpfiles, sysctl, mounts, init.d) can run.
 """
 
 from __future__ import annotations
