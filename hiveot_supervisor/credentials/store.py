@@ -144,7 +144,7 @@ def locked(path: Path, *, timeout: float) -> Iterator[None]:
         raise CredentialError(f"cannot open the lock {path}", why=_reason(err), hint=_hint(err)) from err
     try:
         deadline = time.monotonic() + timeout
-        while not _try_lock(fd):
+        while not try_lock(fd):
             if time.monotonic() >= deadline:
                 raise TimedOut(f"another process holds {path}", why=f"waited {timeout:g} s")
             time.sleep(0.02)
@@ -153,7 +153,8 @@ def locked(path: Path, *, timeout: float) -> Iterator[None]:
         os.close(fd)
 
 
-def _try_lock(fd: int) -> bool:
+def try_lock(fd: int) -> bool:
+    """Take the exclusive lock on an open file; False when somebody else has it."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -123,10 +123,6 @@ class NatsBroker:
         """
         self.process.reload()
 
-    def connections(self, user: str) -> list[Connection]:
-        """Who is connected as `user` now. Raises BrokerError."""
-        return self._command(self._connections(user))
-
     def kick(self, user: str) -> list[Connection]:
         """Hang up on every client that is logged in as `user`; they may come back. Raises BrokerError."""
         return self._command(self._kick(user))

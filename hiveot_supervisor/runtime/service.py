@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import errno
-import fcntl
 import json
 import logging
 import os
@@ -35,7 +35,10 @@ log = logging.getLogger("hiveot.runtime")
 
 CHECK_EVERY = 3600.0
 """Seconds between looks at the expiry of certificate and tokens."""
+PATIENCE = 1.0
+"""Seconds to wait for a predecessor (killed, or ending) to let go of port and home."""
 _CONNECT_TIMEOUT = 10.0
+_M_MMAP_THRESHOLD = -3
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,15 +217,22 @@ class Runtime:
             log.warning("what the broker stores for %s may still be there: %s", client_id, err)
 
 
-def check_port(host: str, port: int) -> None:
-    """See whether we can listen there. Raises HiveotError that says who is in the way, as far as we can know."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def check_port(host: str, port: int, *, patience: float = PATIENCE) -> None:
+    """See whether we can listen there. Raises HiveotError that says what is in the way.
+
+    patience: seconds to wait for a predecessor that is just ending.
+    """
+    deadline = time.monotonic() + patience
+    while True:
         try:
-            probe.bind((host, port))
+            with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((host, port))
+            return
         except OSError as err:
-            raise _port_error(host, port, err) from err
+            if err.errno != errno.EADDRINUSE or time.monotonic() >= deadline:
+                raise _port_error(host, port, err) from err
+        time.sleep(0.02)
 
 
 def _port_error(host: str, port: int, err: OSError) -> HiveotError:
@@ -242,12 +252,13 @@ def _port_error(host: str, port: int, err: OSError) -> HiveotError:
 def _only_one(path: Path) -> Iterator[None]:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, store.PRIVATE_MODE)
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(fd, 20, 0).decode("ascii", "replace").strip()
-            hint = "is supervisord of this home already running? see: hiveot-launcher status"
-            raise HiveotError(f"another runtime serves this home (process {holder or 'unknown'})", hint=hint) from None
+        deadline = time.monotonic() + PATIENCE
+        while not store.try_lock(fd):
+            if time.monotonic() >= deadline:
+                holder = os.pread(fd, 20, 0).decode("ascii", "replace").strip()
+                hint = "is supervisord of this home already running? see: hiveot-launcher status"
+                raise HiveotError(f"another runtime serves this home (process {holder or 'unknown'})", hint=hint)
+            time.sleep(0.02)
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         yield
@@ -279,6 +290,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def _return_freed_memory() -> None:
+    """Have the C library give large blocks back to the system: a password check takes 16 MB, which it would keep."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the hub until SIGTERM or SIGINT. Returns an exit code of `errors.ExitCode`."""
     args = _parse(argv)
@@ -290,6 +307,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.addLevelName(level, logging.getLevelName(level).lower())
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     os.umask(0o077)
+    _return_freed_memory()
     try:
         runtime = Runtime(load_settings(args.home, args.generated))
 

@@ -93,9 +93,6 @@ class RuntimeHome:
     def token(self, client_id: str) -> str:
         return self.paths.token(client_id).read_text()
 
-    def signer(self) -> keys.PrivateKey:
-        return keys.load(self.paths.key("authn"))
-
     def client(self, user: str, *, agent: bool = False) -> MqttHubClient:
         """A connected hub client; close it."""
         url = f"mqtts://localhost:{self.port}"
