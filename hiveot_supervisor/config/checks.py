@@ -118,7 +118,8 @@ def check_dependencies(drafts: Sequence[Draft], sink: Collector) -> None:
         spans = {item.plugin: item.span for item in first.settings[schema.DEPENDS_ON]}
         text = f"`{circle[0]}` depends on itself"
         if len(circle) > 1:
-            text = f"these plugins wait for each other: {' -> '.join([*circle, circle[0]])}"
+            shown = circle if len(circle) <= 8 else [*circle[:6], "…", circle[-1]]
+            text = f"these plugins wait for each other: {' -> '.join([*shown, circle[0]])}"
         help_ = "none of them would ever start; remove one of the dependencies"
         sink.error("L305", text, spans[circle[1 % len(circle)]], related=_links(circle, known), help=help_)
 
@@ -126,11 +127,12 @@ def check_dependencies(drafts: Sequence[Draft], sink: Collector) -> None:
 def _links(circle: list[str], known: dict[str, Draft]) -> tuple[tuple[str, Span], ...]:
     """Where the other dependencies of a circle are written."""
     found = []
-    for name, need in itertools.pairwise([*circle[1:], circle[0]]):
+    steps = itertools.pairwise([*circle[1:], circle[0]])
+    for name, need in itertools.islice(steps, 5):
         found += [
             (f"`{name}` needs `{need}`", i.span) for i in known[name].settings[schema.DEPENDS_ON] if i.plugin == need
         ]
-    return tuple(found[:5])
+    return tuple(found)
 
 
 def _unknown(draft: Draft, item: DependsOn, known: dict[str, Draft], sink: Collector) -> None:

@@ -102,7 +102,8 @@ class ScalarKind(Generic[T]):
             sink.error("L103", f"{place_name(at)} must be {self.expects}{instead(node)}", node.span)
             return None
         try:
-            _check_characters(node.text)
+            if "\0" in node.text:
+                raise Refused("L209", wants="must not contain a NUL character", remedy="no program can be given one")
             return self.parse(node)
         except Refused as refused:
             wants = refused.wants or f"must be {self.expects}"
@@ -119,13 +120,6 @@ class ScalarKind(Generic[T]):
                 help=refused.remedy,
             )
             return None
-
-
-def _check_characters(text: str) -> None:
-    if "\0" in text:
-        raise Refused("L209", wants="must not contain a NUL character", remedy="no program can be given one")
-    if any("\ud800" <= char <= "\udfff" for char in text):
-        raise Refused("L209", wants="must be valid Unicode", remedy="a surrogate alone is no character")
 
 
 _TRUE = frozenset(("true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "y", "Y"))

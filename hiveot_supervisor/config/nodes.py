@@ -81,4 +81,7 @@ _SPECIAL = re.compile(r"-|true|false|null|yes|no|on|off|[0-9.+-]+", re.IGNORECAS
 
 def flow_list(words: Iterable[str]) -> str:
     """The words as a YAML list on one line, quoted where YAML would take them for something else."""
-    return f"[{', '.join(w if _PLAIN.fullmatch(w) and not _SPECIAL.fullmatch(w) else json.dumps(w, ensure_ascii=False) for w in words)}]"
+    safe = (
+        w if _PLAIN.fullmatch(w) and not _SPECIAL.fullmatch(w) else json.dumps(w, ensure_ascii=False) for w in words
+    )
+    return f"[{', '.join(safe)}]"

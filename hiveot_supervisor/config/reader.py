@@ -7,6 +7,7 @@ the parser's events, not on `compose()`, so that nesting needs no recursion and 
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import stat
@@ -18,13 +19,14 @@ import yaml
 
 from hiveot_supervisor.config.diagnostics import Collector, Source, Span
 from hiveot_supervisor.config.nodes import Entry, Mapping, Node, Scalar, Sequence, instead, show
-from hiveot_supervisor.config.syntax import QUOTE_HELP, Complaint, explain
+from hiveot_supervisor.config.syntax import HALF_CHARACTER_HELP, QUOTE_HELP, Complaint, explain
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
 MAX_VALUES = 100_000
 
 _CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _CORE_TAG = re.compile(r"(tag:yaml\.org,2002:(?:str|int|float|bool|null|map|seq))|!")
 _LOADER: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -60,16 +62,17 @@ def read_bytes(path: Path) -> bytes:
 
 def decode(data: bytes, path: Path, name: str) -> tuple[Source, Collector]:
     """The text of the file and a collector for it; what is wrong with the encoding is already in the collector."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         source = Source(path, "", name)
         sink = Collector(source)
         sink.error("L004", "the file is UTF-16, not UTF-8", help="save it as UTF-8 in the editor")
         return source, sink
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
-        source = Source(path, data.decode("utf-8-sig"), name)
+        source = Source(path, data.decode(), name)
     except UnicodeDecodeError as error:
-        source = Source(path, data.decode("utf-8-sig", "replace"), name)
-        at = source.text.index("\ufffd", len(data[: error.start].decode("utf-8-sig", "replace")))
+        source = Source(path, data.decode(errors="replace"), name)
+        at = len(data[: error.start].decode())
         sink = Collector(source)
         was = f", as it is in Latin-1: {data[error.start : error.start + 1].decode('latin-1')}"
         text = f"the byte 0x{data[error.start]:02x} is not UTF-8"
@@ -157,7 +160,11 @@ class _Builder:
     def _scalar(self, event: yaml.ScalarEvent) -> bool:
         self._check_tag(event)
         quoted = event.style in ("'", '"', "|", ">") or (event.tag or "").endswith(":str")
-        return self._put(Scalar(event.value, not quoted, _span(event)), event.anchor)
+        text = str(event.value)
+        if not text.isascii() and _SURROGATE.search(text):  # only PyYAML's own parser lets them through
+            self.sink.error("L209", "the text contains half a character", _span(event), help=HALF_CHARACTER_HELP)
+            text = _SURROGATE.sub("\ufffd", text)
+        return self._put(Scalar(text, not quoted, _span(event)), event.anchor)
 
     def _open(self, event: yaml.MappingStartEvent | yaml.SequenceStartEvent) -> bool:
         self._check_tag(event)

@@ -38,27 +38,27 @@ def concise(diagnostic: Diagnostic) -> str:
         place += f":{diagnostic.line}:{diagnostic.column}"
     kind = "warning " if diagnostic.severity is Severity.WARNING else ""
     tail = f" ({diagnostic.suggestion})" if diagnostic.suggestion else ""
-    return f"{place}: {kind}{diagnostic.code} {diagnostic.message}{tail}"
+    return _safe(f"{place}: {kind}{diagnostic.code} {diagnostic.message}{tail}")
 
 
 def full(diagnostic: Diagnostic, paint: Paint = no_color) -> str:
     """The form of rustc: headline, position, source lines with the place underlined, help."""
     color = "red" if diagnostic.severity is Severity.ERROR else "yellow"
     head = paint(f"{diagnostic.severity.value}[{diagnostic.code}]", color)
-    lines = [f"{head}: {paint(diagnostic.message, 'bold')}"]
+    lines = [f"{head}: {paint(_safe(diagnostic.message), 'bold')}"]
     width = max([len(str(diagnostic.line)), *(len(str(r.line)) for r in diagnostic.related)])
     margin = " " * width
     bar = paint("|", "blue")
     if diagnostic.file:
         place = f":{diagnostic.line}:{diagnostic.column}" if diagnostic.line else ""
-        lines.append(f"{margin}{paint('-->', 'blue')} {diagnostic.file}{place}")
+        lines.append(f"{margin}{paint('-->', 'blue')} {_safe(diagnostic.file)}{place}")
     if diagnostic.line:
         lines.append(f"{margin} {bar}")
         lines += _excerpt(diagnostic, width, color, paint)
     elif diagnostic.suggestion:
-        lines.append(f"{margin} {paint('=', 'blue')} {diagnostic.suggestion}")
+        lines.append(f"{margin} {paint('=', 'blue')} {_safe(diagnostic.suggestion)}")
     if diagnostic.help:
-        lines += _wrapped(f"{margin} {paint('=', 'blue')} help: ", " " * (width + 9), diagnostic.help)
+        lines += _wrapped(f"{margin} {paint('=', 'blue')} help: ", " " * (width + 9), _safe(diagnostic.help))
     return "\n".join(lines)
 
 
@@ -89,7 +89,7 @@ def _excerpt(diagnostic: Diagnostic, width: int, color: str, paint: Paint) -> li
             lines.append(paint("...", "blue"))
         if number != previous:
             lines.append(f"{paint(str(number).rjust(width), 'blue')} {bar} {shown}".rstrip())
-        under = sign * max(1, length) + (f" {label}" if label else "")
+        under = sign * max(1, length) + (f" {_safe(label)}" if label else "")
         lines.append(f"{' ' * width} {bar} {' ' * begin}{paint(under, tint)}")
         previous = number
     return lines
@@ -119,6 +119,11 @@ def _cell(char: str) -> str:
     if char == "\t":
         return " " * TAB
     return char if char.isprintable() else "\ufffd"
+
+
+def _safe(text: str) -> str:
+    """`text` without characters that would act on a terminal or begin a new line."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
 def _widths(cells: Sequence[str]) -> list[int]:

@@ -6,12 +6,15 @@ place in the text and names the slip that people make there. Pure: text and the 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from hiveot_supervisor.config.diagnostics import Source, Span
 from hiveot_supervisor.config.nodes import show
 
 QUOTE_HELP = "put the value in quotes: 'like this'"
+HALF_CHARACTER_HELP = "write the character itself, or \\U and the 8 digits of its number"
+_ESCAPE = re.compile(r"\\(?:x[0-9A-Fa-f]{0,2}|u[0-9A-Fa-f]{0,4}|U[0-9A-Fa-f]{0,8}|.)")
 _INDENT_HELP = "keys of one level begin in the same column; what belongs to a key is indented further"
 
 
@@ -61,12 +64,8 @@ def _by_place(source: Source, complaint: Complaint) -> Finding:
     """What the character at the problem tells, when the complaint alone does not."""
     problem, at = complaint.problem, complaint.at
     char = source.text[at : at + 1]
-    if "escape" in problem:
-        end = at + 1 if char != "\\" else at + 2
-        start = at - 1 if char != "\\" else at
-        shown = show(source.text[start:end])
-        why = "in single quotes a backslash has no special meaning; in double quotes write it twice"
-        return Finding("L006", f"{shown} means nothing in double quotes", Span(start, end), why)
+    if "escape" in problem or "hex" in problem:
+        return _escape(source, at)
     if char and char in "]},":
         return Finding("L006", f"{show(char)} where none is expected", _one(at), f"remove it, or {QUOTE_HELP}")
     if "sequence entries are not allowed" in problem:
@@ -75,6 +74,18 @@ def _by_place(source: Source, complaint: Complaint) -> Finding:
     if "did not find expected key" in problem or "<block end>" in problem or "'-' indicator" in problem:
         return _structure(source, complaint)
     return Finding("L006", f"not valid YAML: {problem}", _one(at), QUOTE_HELP)
+
+
+def _escape(source: Source, at: int) -> Finding:
+    """A backslash in double quotes; the scanner's place is one of the characters of the escape."""
+    start = max(0, source.text.rfind("\\", 0, at + 1))
+    match = _ESCAPE.match(source.text, start)
+    span = Span(*match.span()) if match else _one(at)
+    shown = show(source.text[slice(*span)])
+    if re.fullmatch(r"\\u[dD][89a-fA-F].*", source.text[slice(*span)]):
+        return Finding("L209", f"{shown} is half a character", span, HALF_CHARACTER_HELP)
+    why = "in single quotes a backslash has no special meaning; in double quotes write it twice"
+    return Finding("L006", f"{shown} means nothing in double quotes", span, why)
 
 
 def _structure(source: Source, complaint: Complaint) -> Finding:

@@ -18,6 +18,9 @@ from hiveot_supervisor.config.nodes import Node, Scalar, Sequence, flow_list, in
 
 NAME_RULE = "letters, digits, `_`, `.` and `-`, at most 64, beginning with a letter or digit"
 
+WRITTEN = ["string", "number", "boolean"]
+"""JSON types of a text: what YAML takes for a number or a boolean counts as it is written."""
+
 
 class Text(ScalarKind[str]):
     """Any text, also the empty one; numbers and words such as `yes` are taken as they are written."""
@@ -35,7 +38,7 @@ class Text(ScalarKind[str]):
         return scalar.text
 
     def schema(self) -> dict[str, Any]:
-        return {"type": ["string", "number", "boolean"]}
+        return {"type": WRITTEN}
 
 
 class Name(ScalarKind[str]):
@@ -63,7 +66,7 @@ class Name(ScalarKind[str]):
         return None
 
     def schema(self) -> dict[str, Any]:
-        return {"type": ["string", "integer"], "pattern": f"^{model.NAME_PATTERN}$", "not": {"const": "all"}}
+        return {"type": WRITTEN, "pattern": f"^{model.NAME_PATTERN}$", "not": {"const": "all"}}
 
 
 def meant_name(text: str) -> str | None:
@@ -126,7 +129,7 @@ class PathText(ScalarKind[str]):
         return text
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string", "minLength": 1} | ({"pattern": "^/"} if self.inside is None else {})
+        return {"type": WRITTEN, "minLength": 1} | ({"pattern": "^/"} if self.inside is None else {})
 
 
 class Executable(PathText):
@@ -170,7 +173,7 @@ class Regex(ScalarKind[str]):
         return text
 
     def schema(self) -> dict[str, Any]:
-        return {"type": ["string", "number", "boolean"], "$comment": "a Python regular expression"}
+        return {"type": WRITTEN, "$comment": "a Python regular expression"}
 
 
 class CommandLine(ScalarKind[str]):
@@ -188,7 +191,7 @@ class CommandLine(ScalarKind[str]):
         return scalar.text
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string", "minLength": 1}
+        return {"type": WRITTEN, "minLength": 1}
 
 
 class Signal(ScalarKind[str]):
@@ -222,4 +225,4 @@ class User(ScalarKind[str]):
         raise Refused("L201")
 
     def schema(self) -> dict[str, Any]:
-        return {"type": ["string", "integer"]}
+        return {"type": WRITTEN}
