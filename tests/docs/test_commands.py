@@ -66,6 +66,7 @@ CHECKS = {
     "supervisorctl": check_supervisorctl,
     "mosquitto_pub": lambda words: check_options("mosquitto_pub", words),
     "mosquitto_sub": lambda words: check_options("mosquitto_sub", words),
+    "systemctl": lambda words: check_options("systemctl", words),
     "systemd-run": lambda words: check_options("systemd-run", words),
 }
 
