@@ -6,6 +6,7 @@ A missing runtime is an error; what concerns a single plugin's files is a warnin
 from __future__ import annotations
 
 import itertools
+import os
 import pwd
 import shlex
 from collections.abc import Sequence
@@ -31,18 +32,35 @@ MAX_SOCKET_PATH = 100
 
 def check(top: Settings, drafts: Sequence[Draft], paths: Paths, inventory: Inventory, sink: Collector) -> None:
     """All checks that look at more than one key, or beyond the file."""
+    check_id(top, sink)
     check_runtime(top, paths, sink)
     check_restart(top, drafts, sink)
     check_dependencies(drafts, sink)
     for draft in drafts:
         check_executable(draft, paths, inventory, sink)
         check_files(draft, paths, sink)
-    socket = str(paths.socket).encode()
-    if len(socket) > MAX_SOCKET_PATH:
-        text = f"the path of supervisord's socket is too long: {len(socket)} bytes, {MAX_SOCKET_PATH} are possible"
-        sink.warning(
-            "L408", text, help=f"supervisord would refuse to start; use a home with a shorter path than {paths.home}"
-        )
+    check_home(paths, sink)
+
+
+def check_home(paths: Paths, sink: Collector) -> None:
+    """The home's path becomes part of a socket's path and of JSON files."""
+    home = str(paths.home)
+    if home != home.encode(errors="replace").decode():
+        sink.error("L408", f"the path of the home is not UTF-8: {home}", help="rename the folder")
+    length = len(os.fsencode(paths.socket))
+    if length > MAX_SOCKET_PATH:
+        text = f"the path of supervisord's socket is too long: {length} bytes, {MAX_SOCKET_PATH} are possible"
+        help_ = f"supervisord would refuse to start; use a home with a shorter path than {home}"
+        sink.warning("L408", text, help=help_)
+
+
+def check_id(top: Settings, sink: Collector) -> None:
+    """The launcher's ID is an account beside those of the hub."""
+    given = top.given(schema.ID)
+    reason = schema.RESERVED.get(given.value) if given is not None else None
+    if given is not None and reason is not None and given.value != schema.ID.default:
+        text = f"the launcher cannot have the ID `{given.value}`: {reason}"
+        sink.error("L302", text, given.span, help="for a second launcher take e.g. `launcher-` and the machine's name")
 
 
 def check_runtime(top: Settings, paths: Paths, sink: Collector) -> None:
@@ -57,7 +75,7 @@ def check_runtime(top: Settings, paths: Paths, sink: Collector) -> None:
     if state is not FileState.MISSING:
         sink.error("L403", f"the runtime {path} {state.value}", given.span, help=_make_executable(path, state))
         return
-    near = nearest(given.value, _names(paths.bin))
+    near = nearest(Path(given.value).name, _names(paths.bin))
     help_ = "`hiveot-launcher init` makes one for the embedded hub; remove the line if the hub runs elsewhere"
     suggestion = f"did you mean `{near}`?" if near else ""
     text = f"the runtime {path} does not exist"

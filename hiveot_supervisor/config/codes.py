@@ -277,7 +277,7 @@ CODES: dict[str, Code] = {
         "`user` names a user that this machine does not have; the plugin cannot start.",
     ),
     "L408": Code(
-        "the home's path is too long",
+        "the home's path cannot be used",
         "supervisord listens on run/supervisor.sock, and the kernel limits the path of a socket to 107 bytes.",
     ),
 }

@@ -69,6 +69,10 @@ def _check(top: Settings, hub: Hub, sink: Collector) -> None:
     if not (settings.mentions(schema.HUB_URL) or top.mentions(schema.RUNTIME)):
         text = f"neither `runtime` nor `hub.url` is given; the hub is expected at {hub.url}"
         sink.warning("L309", text, help="`runtime: runtime` runs the embedded hub; hub.url says where another one is")
+    if hub.embedded and hub.driver is Driver.EXTERNAL and not settings.mentions(schema.HUB_URL):
+        text = f"`hub.url` does not say where the external broker is; it is expected at {hub.url}"
+        driver = settings.given(schema.HUB_DRIVER)
+        sink.warning("L309", text, driver.span if driver else None)
     if given is not None and hub.embedded:
         host = urlsplit(hub.url).hostname or ""
         if not hub.url.startswith("mqtts:"):

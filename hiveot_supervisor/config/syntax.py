@@ -15,6 +15,7 @@ from hiveot_supervisor.config.nodes import show
 QUOTE_HELP = "put the value in quotes: 'like this'"
 HALF_CHARACTER_HELP = "write the character itself, or \\U and the 8 digits of its number"
 _ESCAPE = re.compile(r"\\(?:x[0-9A-Fa-f]{0,2}|u[0-9A-Fa-f]{0,4}|U[0-9A-Fa-f]{0,8}|.)")
+_ODD_SPACE = re.compile("[\u00a0\u2000-\u200b\u202f\u3000\ufeff]")
 _INDENT_HELP = "keys of one level begin in the same column; what belongs to a key is indented further"
 
 
@@ -41,6 +42,18 @@ class Finding:
 
 def explain(complaint: Complaint, source: Source) -> Finding:
     """Put the scanner's complaint in words."""
+    finding = _explain(complaint, source)
+    line = source.position(finding.span.start)[0]
+    space = _ODD_SPACE.search(source.line(line).split(" #")[0])
+    if space is None:
+        return finding
+    at = source.offset(line) + space.start()
+    code = f"U+{ord(space[0]):04X}"
+    text = f"{code} looks like a blank, but is none for YAML"
+    return Finding("L006", text, Span(at, at + 1), "it comes in by copying from a web page; replace it by a blank")
+
+
+def _explain(complaint: Complaint, source: Source) -> Finding:
     problem, context = complaint.problem, complaint.context
     if _tab_indents(source, complaint.at):
         return _tab(source, complaint.at)

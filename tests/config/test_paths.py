@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from fakes.configs import EMBEDDED, executable
 from hiveot_supervisor.config.inventory import FileState, examine, is_embedded, scan
 from hiveot_supervisor.config.load import inspect
 from hiveot_supervisor.config.paths import display, home_of, is_system, locate, paths_of
+from hiveot_supervisor.config.render import full
 
 
 def touch(path: Path) -> Path:
@@ -158,3 +160,14 @@ def test_plugins_folder_and_long_home(tmp_path: Path) -> None:
     found = inspect(locate(home))
     assert found.launcher is not None
     assert [d.code for d in found.diagnostics] == ["L402", "L404", "L408"]
+
+
+def test_home_whose_name_is_not_utf8(tmp_path: Path) -> None:
+    home = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    executable(home / "bin" / "runtime", EMBEDDED)
+    executable(home / "plugins" / "history")
+    (home / "launcher.yaml").write_text("runtime: runtime\n")
+    found = inspect(locate(home))
+    assert found.launcher is None
+    assert [(d.code, d.severity) for d in found.diagnostics] == [("L408", "error")]
+    full(found.diagnostics[0]).encode()

@@ -246,7 +246,7 @@ shaped = st.dictionaries(st.sampled_from(schema.TOP.names), trees, max_size=8).m
 @example(data=b'a: "\\ud800"\nautostart: ["\\ud800", "x\\0"]\n')
 @example(data=b"? \n")
 @example(data=b"a: >\n \xe2\x80\xa8b")
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_give_a_tree_or_diagnostics(data: bytes, check: Check) -> None:
     """Nothing escapes, every diagnostic can be printed in every form, and points into the file."""
     found = check(data)
