@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hiveot_supervisor.clock import iso8601
 from hiveot_supervisor.credentials import certificates, keys, store, tokens
-from hiveot_supervisor.errors import CredentialError, HiveotError
+from hiveot_supervisor.errors import CredentialError
 from hiveot_supervisor.hub.client import Right
+from hiveot_supervisor.runtime import authn_input as given
 from hiveot_supervisor.runtime import bootstrap
 from hiveot_supervisor.runtime.accounts import (
     Account,
     AccountStore,
     ClientType,
     check_password,
-    hash_password,
     valid_client_id,
 )
+from hiveot_supervisor.runtime.authn_input import BadInput, Denied, NotFound
 from hiveot_supervisor.runtime.authn_things import ADMIN_RIGHTS, ADMIN_THING, USER_ACTIONS, USER_THING
 from hiveot_supervisor.runtime.bootstrap import LIFETIME, HubFiles
 from hiveot_supervisor.runtime.roles import Role
@@ -35,25 +35,6 @@ if TYPE_CHECKING:
 
 _ORDER = list(Right)
 _MANAGERS = frozenset({Role.MANAGER, Role.ADMIN, Role.SERVICE})
-_MAX_NAME = 256
-
-
-class Denied(HiveotError):
-    """The caller may not do that. `status`: HTTP status of the answer."""
-
-    status = 403
-
-
-class BadInput(HiveotError):
-    """What the caller sent makes no sense."""
-
-    status = 400
-
-
-class NotFound(HiveotError):
-    """There is no such account, thing or action."""
-
-    status = 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,29 +105,33 @@ class AccountActions:
 
     def _admin_add_service(self, sender: Account, value: Any) -> str:
         client_id = self._new_id(sender, value)
-        public_key = _public_key(value)
+        public_key = given.public_key(value)
         if not public_key:
             public_key = self._create_key(client_id)
-        self._put(client_id, ClientType.SERVICE, Role.SERVICE, _name(value), public_key)
+        self._put(client_id, ClientType.SERVICE, Role.SERVICE, given.display_name(value), public_key)
         token = self._token(client_id, ClientType.SERVICE)
-        if not _public_key(value):  # as the Go hub: without a key of its own the client reads all from our folder
+        if not given.public_key(value):  # as the Go hub: without a key of its own the client reads all from our folder
             store.write_file(self._files.token(client_id), token.encode())
         return token
 
     def _admin_add_agent(self, sender: Account, value: Any) -> str:
         client_id = self._new_id(sender, value)
-        public_key = _public_key(value) or self._create_key(client_id)
-        self._put(client_id, ClientType.AGENT, Role.AGENT, _name(value), public_key)
+        public_key = given.public_key(value) or self._create_key(client_id)
+        self._put(client_id, ClientType.AGENT, Role.AGENT, given.display_name(value), public_key)
         return self._token(client_id, ClientType.AGENT)
 
     def _admin_add_consumer(self, sender: Account, value: Any) -> None:
-        client_id = self._target(sender, _text(value, "clientID"))
-        password = _text(value, "password", needed=False)
-        hashed = _hash(password) if password else ""
+        client_id = self._target(sender, given.text(value, "clientID"))
+        password = given.text(value, "password", needed=False)
+        hashed = given.password_hash(password) if password else ""
         found = self._accounts.get(client_id)
         if found is None:
             account = Account(
-                client_id, ClientType.CONSUMER, Role.NONE, display_name=_name(value) or client_id, created=self._now()
+                client_id,
+                ClientType.CONSUMER,
+                Role.NONE,
+                display_name=given.display_name(value) or client_id,
+                created=self._now(),
             )
         elif found.type is ClientType.CONSUMER:
             account = found
@@ -161,10 +146,10 @@ class AccountActions:
         return self._token(account.client_id, account.type)
 
     def _admin_issue_certificate(self, sender: Account, value: Any) -> str:
-        client_id = _text(value, "clientID")
+        client_id = given.text(value, "clientID")
         if client_id != sender.client_id:
             client_id = self._target(sender, client_id)
-        account, request = self._existing(client_id), _text(value, "csr")
+        account, request = self._existing(client_id), given.text(value, "csr")
         if self._ca_key is None:
             self._ca_key = bootstrap.load_ca_key(self._files)
         ca = store.read_file(self._files.ca)
@@ -175,10 +160,10 @@ class AccountActions:
         return pem.decode("ascii")
 
     def _admin_get_client_profile(self, sender: Account, value: Any) -> dict[str, Any]:
-        return _profile(self._existing(_plain(value)))
+        return given.profile(self._existing(given.plain(value)))
 
     def _admin_get_profiles(self, sender: Account, value: Any) -> list[dict[str, Any]]:
-        return [_profile(account) for account in self._accounts.all()]
+        return [given.profile(account) for account in self._accounts.all()]
 
     def _admin_remove_client(self, sender: Account, value: Any) -> None:
         client_id = self._target(sender, value)
@@ -188,23 +173,23 @@ class AccountActions:
             self._files.token(client_id).unlink(missing_ok=True)
 
     def _admin_set_client_password(self, sender: Account, value: Any) -> None:
-        account = self._existing(self._target(sender, _text(value, "clientID")))
+        account = self._existing(self._target(sender, given.text(value, "clientID")))
         if account.type is not ClientType.CONSUMER:
             raise BadInput(f"{account.client_id} is the account of a {account.type}, which logs in by token")
-        self._store(dataclasses.replace(account, password_hash=_hash(_text(value, "password"))))
+        self._store(dataclasses.replace(account, password_hash=given.password_hash(given.text(value, "password"))))
         self._kick(account.client_id)
 
     def _admin_update_client_profile(self, sender: Account, value: Any) -> None:
-        account = self._existing(self._target(sender, _text(value, "clientID")))
-        kind = _text(value, "clientType", needed=False) or account.type.value
+        account = self._existing(self._target(sender, given.text(value, "clientID")))
+        kind = given.text(value, "clientType", needed=False) or account.type.value
         disabled = value.get("disabled", account.disabled)
         if kind not in set(ClientType) or not isinstance(disabled, bool):
             raise BadInput("clientType is agent, service or consumer, and disabled is true or false")
         changed = dataclasses.replace(
             account,
             type=ClientType(kind),
-            display_name=_name(value) or account.display_name,
-            public_key=_public_key(value) or account.public_key,
+            display_name=given.display_name(value) or account.display_name,
+            public_key=given.public_key(value) or account.public_key,
             disabled=disabled,
         )
         self._store(changed)
@@ -212,10 +197,10 @@ class AccountActions:
             self._kick(account.client_id)
 
     def _admin_get_client_role(self, sender: Account, value: Any) -> str:
-        return self._existing(_plain(value)).role.value
+        return self._existing(given.plain(value)).role.value
 
     def _admin_set_client_role(self, sender: Account, value: Any) -> None:
-        account, role = self._existing(self._target(sender, _text(value, "clientID"))), _text(value, "role")
+        account, role = self._existing(self._target(sender, given.text(value, "clientID"))), given.text(value, "role")
         if role not in set(Role):
             raise BadInput(f"there is no role {role[:64]}", hint=f"roles: {', '.join(Role)}")
         if sender.role is not Role.ADMIN:
@@ -227,12 +212,12 @@ class AccountActions:
     # User
 
     def _user_get_profile(self, sender: Account, value: Any) -> dict[str, Any]:
-        return _profile(sender)
+        return given.profile(sender)
 
     def _user_login(self, sender: Account, value: Any) -> str:
-        if _text(value, "clientID") != sender.client_id or not sender.password_hash:
+        if given.text(value, "clientID") != sender.client_id or not sender.password_hash:
             raise Denied("wrong login")
-        if not check_password(_text(value, "password"), sender.password_hash):
+        if not check_password(given.text(value, "password"), sender.password_hash):
             raise Denied("wrong login")
         return self._token(sender.client_id, sender.type, session=secrets.token_hex(8))
 
@@ -251,23 +236,23 @@ class AccountActions:
         return self._token(sender.client_id, sender.type, session=claims.session_id)
 
     def _user_update_name(self, sender: Account, value: Any) -> None:
-        self._store(dataclasses.replace(sender, display_name=_name({"displayName": value})))
+        self._store(dataclasses.replace(sender, display_name=given.display_name({"displayName": value})))
 
     def _user_update_password(self, sender: Account, value: Any) -> None:
         if sender.type is not ClientType.CONSUMER or sender.client_id in self._protected:
             raise Denied("this account logs in by token")
-        self._store(dataclasses.replace(sender, password_hash=_hash(_plain(value))))
+        self._store(dataclasses.replace(sender, password_hash=given.password_hash(given.plain(value))))
 
     def _user_update_pub_key(self, sender: Account, value: Any) -> None:
         if sender.client_id in self._protected:
             raise Denied("the hub itself manages this account")
-        self._store(dataclasses.replace(sender, public_key=_public_key({"pubKey": value})))
+        self._store(dataclasses.replace(sender, public_key=given.public_key({"pubKey": value})))
 
     # parts
 
     def _target(self, sender: Account, value: Any) -> str:
         """The ID of an account that `sender` may change. Raises BadInput, Denied."""
-        client_id = _plain(value)
+        client_id = given.plain(value)
         if not valid_client_id(client_id):
             hint = "use up to 64 of the characters A-Z a-z 0-9 . _ ~ -, beginning with a letter or digit; not ca, hub"
             raise BadInput(f"{client_id[:80]!r} cannot be a client ID", hint=hint)
@@ -282,7 +267,7 @@ class AccountActions:
         return client_id
 
     def _new_id(self, sender: Account, value: Any) -> str:
-        client_id = self._target(sender, _text(value, "clientID"))
+        client_id = self._target(sender, given.text(value, "clientID"))
         found = self._accounts.get(client_id)
         if found is not None and found.type is ClientType.CONSUMER:
             raise BadInput(f"{client_id} is the account of a consumer", hint="remove it first, or choose another ID")
@@ -317,57 +302,6 @@ class AccountActions:
         public_key = keys.public_pem(keys.load_or_create(self._files.key(client_id)))
         store.write_file(self._files.public_key(client_id), public_key.encode())
         return public_key
-
-
-def _profile(account: Account) -> dict[str, Any]:
-    profile = {
-        "clientID": account.client_id,
-        "clientType": account.type.value,
-        "disabled": account.disabled,
-        "displayName": account.display_name,
-        "pubKey": account.public_key,
-        "updated": iso8601(account.updated),
-    }
-    return {name: value for name, value in profile.items() if value not in ("", False)}
-
-
-def _text(value: Any, name: str, *, needed: bool = True) -> str:
-    if not isinstance(value, Mapping):
-        raise BadInput("an object is expected as input")
-    found = value.get(name, "")
-    if not isinstance(found, str) or (needed and not found):
-        raise BadInput(f"{name} is missing or not text")
-    return found
-
-
-def _plain(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise BadInput("a text is expected as input")
-    return value
-
-
-def _name(value: Any) -> str:
-    name = _text(value, "displayName", needed=False)
-    if len(name) > _MAX_NAME or not name.isprintable():
-        raise BadInput(f"displayName is longer than {_MAX_NAME} characters, or has control characters")
-    return name
-
-
-def _public_key(value: Any) -> str:
-    text = _text(value, "pubKey", needed=False)
-    if not text:
-        return ""
-    try:
-        return keys.public_pem(keys.parse_public(text))
-    except CredentialError as err:
-        raise BadInput(f"pubKey is {err.what}", why=err.why) from err
-
-
-def _hash(password: str) -> str:
-    try:
-        return hash_password(password)
-    except ValueError as err:
-        raise BadInput(str(err)) from err
 
 
 def _snake(name: str) -> str:

@@ -9,74 +9,37 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
-import errno
 import json
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hiveot_supervisor import __version__
 from hiveot_supervisor.credentials import store
 from hiveot_supervisor.errors import ConfigError, ExitCode, HiveotError
-from hiveot_supervisor.model import Driver, Hub, Paths, from_json
+from hiveot_supervisor.model import Driver
 from hiveot_supervisor.runtime import bootstrap
 from hiveot_supervisor.runtime.bootstrap import AUTHN, HubFiles
+from hiveot_supervisor.runtime.exclusive import check_port, only_one
+from hiveot_supervisor.runtime.settings import Settings, load_settings
+
+if TYPE_CHECKING:  # imported when needed, so that a mistake in the settings is told at once
+    from hiveot_supervisor.runtime.authn import AuthnService
+    from hiveot_supervisor.runtime.logins import Doorkeeper
 
 log = logging.getLogger("hiveot.runtime")
 
 CHECK_EVERY = 3600.0
 """Seconds between looks at the expiry of certificate and tokens."""
-PATIENCE = 1.0
-"""Seconds to wait for a predecessor (killed, or ending) to let go of port and home."""
 _CONNECT_TIMEOUT = 10.0
 _M_MMAP_THRESHOLD = -3
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What generated/runtime.json says."""
-
-    hub: Hub
-    paths: Paths
-    launcher_id: str
-
-    @property
-    def folder(self) -> Path:
-        """Where accounts and broker keep their data."""
-        return self.paths.stores / "runtime"
-
-    @property
-    def ready_file(self) -> Path:
-        return self.paths.run / "runtime.ready"
-
-
-def load_settings(home: Path | None, generated: Path | None) -> Settings:
-    """Read generated/runtime.json; without it the defaults for `home` hold. Raises ConfigError."""
-    if generated is None:
-        generated = Path(os.environ.get("HIVEOT_GENERATED") or (home or Path.cwd()) / "generated")
-    generated = generated.absolute()
-    file = generated / "runtime.json"
-    try:
-        data: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        return Settings(
-            hub=from_json(Hub, data.get("hub", {})),
-            paths=from_json(Paths, data["paths"]),
-            launcher_id=str(data.get("launcher_id", "launcher")),
-        )
-    except FileNotFoundError:
-        return Settings(Hub(), _default_paths((home or generated.parent).absolute(), generated), "launcher")
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as err:
-        hint = "write it anew with: hiveot-launcher generate"
-        raise ConfigError(f"cannot read {file}", why=f"{type(err).__name__}: {err}", hint=hint) from err
 
 
 class Runtime:
@@ -102,9 +65,9 @@ class Runtime:
             hint = "set hub.driver to nats, or run your own broker and leave `runtime` out of launcher.yaml"
             raise ConfigError(f"the runtime cannot drive the broker {hub.driver.value}", hint=hint)
         store.ensure_folder(settings.folder)
-        settings.paths.run.mkdir(mode=store.FOLDER_MODE, parents=True, exist_ok=True)
+        store.ensure_folder(settings.paths.run)
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_only_one(settings.folder / "runtime.lock"))
+            stack.enter_context(only_one(settings.folder / "runtime.lock"))
             settings.ready_file.unlink(missing_ok=True)
             self._start(stack)
             store.write_file(settings.ready_file, _ready_text(os.getpid(), hub.listen_port))
@@ -115,45 +78,59 @@ class Runtime:
             log.info("stopping")
 
     def _start(self, stack: contextlib.ExitStack) -> None:
-        from hiveot_supervisor.runtime.accounts import AccountStore
-        from hiveot_supervisor.runtime.broker_nats import NatsBroker
         from hiveot_supervisor.runtime.local import LocalLogins, probe, settle
-        from hiveot_supervisor.runtime.logins import Doorkeeper
 
-        hub, files, launcher_id = self.settings.hub, self._files, self.settings.launcher_id
+        hub = self.settings.hub
+        check_port(hub.listen_host, hub.listen_port)
+        self._prepare(stack)
+        door = self._start_broker(stack)
+        self._logins = LocalLogins(hub.listen_host, hub.listen_port, self._files.ca, door.secret)
+        settle(self._logins, self._broker.retained)
+        probe(self._logins)
+        service = self._account_service()
+        stack.callback(service.close)
+        service.start(_CONNECT_TIMEOUT)
+        self._broker.open()
+
+    def _prepare(self, stack: contextlib.ExitStack) -> None:
+        """Files and accounts."""
+        from hiveot_supervisor.runtime.accounts import AccountStore
+
+        files, launcher_id = self._files, self.settings.launcher_id
         store.ensure_folder(files.certs)
         for leftover in store.sweep(files.certs, now=time.time()):
             log.info("removed %s, left by an interrupted write", leftover)
-        check_port(hub.listen_host, hub.listen_port)
-        bootstrap.prepare_tls(files, hub, now=time.time())
+        bootstrap.prepare_tls(files, self.settings.hub, now=time.time())
         self._signer = bootstrap.prepare_signer(files)
         self._accounts = AccountStore(self.settings.folder / "accounts.db")
         stack.callback(self._accounts.close)
         bootstrap.prepare_accounts(self._accounts, files, self._signer, launcher_id)
         bootstrap.renew_tokens(self._accounts, files, self._signer, launcher_id, time.time)
+
+    def _start_broker(self, stack: contextlib.ExitStack) -> Doorkeeper:
+        """The broker, closed for all but ourselves and the account service."""
+        from hiveot_supervisor.runtime.broker_nats import NatsBroker
+        from hiveot_supervisor.runtime.logins import Doorkeeper
+
+        hub, launcher_id = self.settings.hub, self.settings.launcher_id
         door = Doorkeeper(self._accounts, self._signer.public_key(), launcher_id=launcher_id, now=time.time)
         self._broker = NatsBroker(
             host=hub.listen_host,
             port=hub.listen_port,
-            certificate=files.server,
-            key=files.server_key,
+            certificate=self._files.server,
+            key=self._files.server_key,
             folder=self.settings.folder / "nats",
             binary=hub.broker_path,
             admit=door.admit,
+            first=frozenset({AUTHN}),
             on_exit=self._wake.set,
         )
         stack.callback(self._broker.stop)
         self._broker.start()
         log.info("broker nats-server %s, process %d", self._broker.process.version, self._broker.process.pid)
-        self._logins = LocalLogins(hub.listen_host, hub.listen_port, files.ca, door.secret)
-        settle(self._logins, self._broker.retained)
-        probe(self._logins)
-        self._broker.open()
-        service = self._account_service()
-        stack.callback(service.close)
-        service.start(_CONNECT_TIMEOUT)
+        return door
 
-    def _account_service(self) -> Any:
+    def _account_service(self) -> AuthnService:
         from hiveot_supervisor.hub.client import Account
         from hiveot_supervisor.hub.mqtt import MqttHubClient
         from hiveot_supervisor.runtime.authn import AuthnService
@@ -217,62 +194,8 @@ class Runtime:
             log.warning("what the broker stores for %s may still be there: %s", client_id, err)
 
 
-def check_port(host: str, port: int, *, patience: float = PATIENCE) -> None:
-    """See whether we can listen there. Raises HiveotError that says what is in the way.
-
-    patience: seconds to wait for a predecessor that is just ending.
-    """
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((host, port))
-            return
-        except OSError as err:
-            if err.errno != errno.EADDRINUSE or time.monotonic() >= deadline:
-                raise _port_error(host, port, err) from err
-        time.sleep(0.02)
-
-
-def _port_error(host: str, port: int, err: OSError) -> HiveotError:
-    if err.errno == errno.EADDRINUSE:
-        hint = (
-            f"see who listens there with: ss -ltnp 'sport = :{port}'; stop it, or choose another port "
-            f"in launcher.yaml: hub: {{url: mqtts://localhost:{port + 1}}}"
-        )
-        return HiveotError(f"port {port} on {host} is already in use", hint=hint)
-    if err.errno == errno.EACCES:
-        hint = "ports below 1024 are for root; choose one above in launcher.yaml, for instance 8883"
-        return HiveotError(f"may not listen on port {port}", why="permission denied", hint=hint)
-    return HiveotError(f"cannot listen on {host} port {port}", why=err.strerror or str(err))
-
-
-@contextlib.contextmanager
-def _only_one(path: Path) -> Iterator[None]:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, store.PRIVATE_MODE)
-    try:
-        deadline = time.monotonic() + PATIENCE
-        while not store.try_lock(fd):
-            if time.monotonic() >= deadline:
-                holder = os.pread(fd, 20, 0).decode("ascii", "replace").strip()
-                hint = "is supervisord of this home already running? see: hiveot-launcher status"
-                raise HiveotError(f"another runtime serves this home (process {holder or 'unknown'})", hint=hint)
-            time.sleep(0.02)
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(fd)
-
-
 def _ready_text(pid: int, port: int) -> bytes:
     return json.dumps({"pid": pid, "port": port}).encode()
-
-
-def _default_paths(home: Path, generated: Path) -> Paths:
-    folders = {name: home / name for name in ("bin", "plugins", "config", "certs", "logs", "stores", "run")}
-    return Paths(home=home, generated=generated, supervisord_conf=home / "supervisord.conf", **folders)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -15,7 +15,8 @@ from hiveot_supervisor.hub.client import Right
 from hiveot_supervisor.model import Hub
 from hiveot_supervisor.runtime import bootstrap
 from hiveot_supervisor.runtime.accounts import AccountStore
-from hiveot_supervisor.runtime.authn_actions import AccountActions, BadInput, Call, Denied, NotFound
+from hiveot_supervisor.runtime.authn_actions import AccountActions, Call
+from hiveot_supervisor.runtime.authn_input import BadInput, Denied, NotFound
 from hiveot_supervisor.runtime.authn_things import ADMIN_RIGHTS, USER_ACTIONS, thing_descriptions
 from hiveot_supervisor.runtime.bootstrap import DAY, HubFiles
 from hiveot_supervisor.runtime.roles import Role

@@ -16,8 +16,11 @@ from fakes.wait import wait_until
 
 from hiveot_supervisor.credentials import keys
 from hiveot_supervisor.errors import ConfigError, ExitCode, HiveotError
+from hiveot_supervisor.hub.client import Account as Login
 from hiveot_supervisor.hub.client import Right
-from hiveot_supervisor.runtime import service
+from hiveot_supervisor.hub.mqtt import MqttHubClient
+from hiveot_supervisor.runtime import exclusive, service
+from hiveot_supervisor.runtime.settings import load_settings
 
 
 def fails(home: RuntimeHome) -> tuple[int, str]:
@@ -126,11 +129,11 @@ def test_port_in_use(home: RuntimeHome) -> None:
 
 def test_port_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(HiveotError, match=r"cannot listen on 203\.0\.113\.1"):
-        service.check_port("203.0.113.1", 8883)
-    denied = service._port_error("127.0.0.1", 80, PermissionError(13, "Permission denied"))
+        exclusive.check_port("203.0.113.1", 8883)
+    denied = exclusive._port_error("127.0.0.1", 80, PermissionError(13, "Permission denied"))
     assert "ports below 1024" in denied.hint
-    service.check_port("127.0.0.1", 0)
-    service.check_port("::1", 0)
+    exclusive.check_port("127.0.0.1", 0)
+    exclusive.check_port("::1", 0)
 
 
 def test_broker_missing(home: RuntimeHome) -> None:
@@ -163,7 +166,7 @@ def test_a_certs_folder_that_cannot_be_read(home: RuntimeHome) -> None:
     if (child := os.fork()) == 0:  # an interpreter of its own might not be readable for that user
         os.setuid(65534)
         try:
-            service.Runtime(service.load_settings(home.path, None)).run()
+            service.Runtime(load_settings(home.path, None)).run()
         except HiveotError as err:
             report.write_text(str(err))
         finally:
@@ -201,18 +204,18 @@ def test_a_driver_that_is_not_there(home: RuntimeHome) -> None:
 def test_broken_runtime_json(tmp_path: Path, content: str) -> None:
     (tmp_path / "runtime.json").write_text(content)
     with pytest.raises(ConfigError, match="cannot read") as caught:
-        service.load_settings(None, tmp_path)
+        load_settings(None, tmp_path)
     assert "hiveot-launcher generate" in caught.value.hint
 
 
 def test_defaults_without_runtime_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HIVEOT_GENERATED", raising=False)
-    found = service.load_settings(tmp_path, None)
+    found = load_settings(tmp_path, None)
     assert found.paths.certs == tmp_path / "certs"
     assert (found.launcher_id, found.hub.listen_host, found.hub.listen_port) == ("launcher", "127.0.0.1", 8883)
     monkeypatch.setenv("HIVEOT_GENERATED", str(tmp_path / "x" / "generated"))
-    assert service.load_settings(None, None).paths.home == tmp_path / "x"
-    assert service.load_settings(None, tmp_path / "y" / "generated").paths.home == tmp_path / "y"
+    assert load_settings(None, None).paths.home == tmp_path / "x"
+    assert load_settings(None, tmp_path / "y" / "generated").paths.home == tmp_path / "y"
 
 
 def test_options_that_the_go_runtime_takes_are_accepted(tmp_path: Path) -> None:
@@ -227,3 +230,20 @@ def test_leftovers_of_a_killed_writer_are_removed(home: RuntimeHome) -> None:
     os.utime(leftover, (time.time() - 7200, time.time() - 7200))
     home.start()
     assert not leftover.exists()
+
+
+def test_whoever_gets_in_finds_the_account_service(home: RuntimeHome) -> None:
+    """A launcher that waits for the hub with its first request ready, while the hub starts."""
+    home.start()
+    home.stop()
+    for _ in range(3):
+        client = MqttHubClient(
+            f"mqtts://localhost:{home.port}", Login("launcher", home.paths.token("launcher"), home.paths.ca_cert)
+        )
+        client.start()
+        home.spawn()
+        client.wait_connected(15)
+        role = client.invoke_action("authn", "Admin", "getClientRole", "launcher", right=Right.CONFIG, timeout=2)
+        assert role == "service"
+        client.close()
+        assert home.stop() == 0
