@@ -56,10 +56,19 @@ class Provisioned:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The hub took an outbox row (or not: `error`)."""
+    """The hub took an outbox row (or not: `error`; `refused`: it will not take it on this connection)."""
 
     seq: int
     error: str = ""
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A durable consumer told how far it has stored our events; `value` None = it is gone."""
+
+    consumer: str
+    value: Any
 
 
 @dataclass(frozen=True, slots=True)

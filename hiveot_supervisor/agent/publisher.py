@@ -1,18 +1,23 @@
 """Sends the outbox to the hub: in order of `seq`, a bounded window at a time, only while connected.
 
-Rows are deleted when a contiguous prefix of them was acknowledged, so that after a crash everything that may be missing
-is sent again in order, with the same epoch and seq.
+A row is forgotten when the hub has acknowledged it and everything before it. When durable consumers have announced
+themselves (`hiveot/ack/…`), the hub's acknowledgement is no proof: rows are kept until all of those have stored them,
+and sent again when they do not get on. After a crash everything that may be missing is sent again, in order, with the
+same epoch and seq. An event that the hub refuses is kept aside until the next connection; it holds up nobody.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Any
 
 from hiveot_supervisor.agent.inbox import Delivered
-from hiveot_supervisor.agent.state import State
+from hiveot_supervisor.agent.state import Event, State
 from hiveot_supervisor.clock import iso8601
+from hiveot_supervisor.errors import HubUnavailable
 from hiveot_supervisor.hub.client import HubClient
 
 log = logging.getLogger(__name__)
@@ -20,8 +25,13 @@ log = logging.getLogger(__name__)
 WINDOW = 20
 """Events under way at once."""
 
-RETRY = 5.0
-"""Seconds to wait after the hub refused an event, so that a refusal is never spun on."""
+RETRY = 1.0
+"""Seconds to wait after a delivery failed although the connection is there."""
+
+RESEND_FIRST, RESEND_LIMIT = 3.0, 60.0
+"""Seconds without progress of the durable consumers after which what they lack is sent again; doubles each time."""
+
+_CONSUMERS = "consumers"
 
 
 class Publisher:
@@ -33,14 +43,23 @@ class Publisher:
         self._put = put
         self._sent = 0
         self._inflight: dict[int, bool] = {}
+        self._refused: set[int] = set()
         self._pending = state.backlog() > 0
-        self.open = False
+        self._consumers: dict[str, int] = json.loads(state.meta(_CONSUMERS) or "{}")
         self._not_before = 0.0
+        self._resend_at: float | None = None
+        self._resend_after = RESEND_FIRST
+        self.open = False
 
     @property
     def idle(self) -> bool:
-        """Nothing waits and nothing is under way."""
+        """Nothing waits to be sent and nothing is under way."""
         return not self._pending and not self._inflight
+
+    @property
+    def refused(self) -> int:
+        """How many events the hub refused on this connection: somebody has to look at its permissions."""
+        return len(self._refused)
 
     def added(self) -> None:
         """There is something new in the outbox."""
@@ -49,48 +68,72 @@ class Publisher:
     def connected(self) -> None:
         """Begin (again) from the first row that is not acknowledged."""
         self.open = True
+        self._refused.clear()
+        self._restart()
+
+    def disconnected(self) -> None:
+        self.open = False
+        self._inflight.clear()
+
+    def _restart(self) -> None:
         self._not_before = 0.0
         self._sent = 0
         self._inflight.clear()
         self._pending = True
+        self._resend_at = None
 
-    def disconnected(self) -> None:
-        self.open = False
+    def drain(self, mono: float) -> float | None:
+        """Send what fits into the window. Returns when (monotonic) it wants to be called again, None = on a change."""
+        if not self.open:
+            return None
+        if self._resend_at is not None and mono >= self._resend_at:
+            self._resend_after = min(RESEND_LIMIT, self._resend_after * 2)
+            self._restart()
+        if mono < self._not_before:
+            return self._not_before
+        if self._pending and len(self._inflight) < WINDOW:
+            rows = self._state.unsent(self._sent, WINDOW - len(self._inflight))
+            self._pending = bool(rows)
+            for row in rows:
+                self._sent = row.seq
+                if row.seq not in self._refused:
+                    self._send(row)
+        self._watch_consumers(mono)
+        return self._resend_at
 
-    def drain(self, mono: float) -> None:
-        """Send what fits into the window. `mono`: monotonic seconds."""
-        if not self.open or not self._pending or len(self._inflight) >= WINDOW or mono < self._not_before:
-            return
-        rows = self._state.unsent(self._sent, WINDOW - len(self._inflight))
-        if not rows:
-            self._pending = False
-        for row in rows:
-            self._inflight[row.seq] = False
-            self._sent = row.seq
-            future = self._hub.publish_event(
-                row.thing, row.name, row.value, seq=row.seq, epoch=self._state.epoch, created=iso8601(row.time)
-            )
-            future.add_done_callback(self._report(row.seq))
+    def _send(self, row: Event) -> None:
+        self._inflight[row.seq] = False
+        future = self._hub.publish_event(
+            row.thing, row.name, row.value, seq=row.seq, epoch=self._state.epoch, created=iso8601(row.time)
+        )
+        future.add_done_callback(self._report(row.seq))
 
     def _report(self, seq: int) -> Callable[[Future[None]], None]:
         def done(future: Future[None]) -> None:
             error = future.exception()
-            self._put(Delivered(seq, str(error) if error else ""))
+            refused = error is not None and not isinstance(error, HubUnavailable)
+            self._put(Delivered(seq, str(error) if error else "", refused))
 
         return done
 
     def delivered(self, item: Delivered, mono: float) -> None:
-        """Take note of an acknowledgement; after a failure everything from that row on is sent again, later."""
+        """Take note of what became of an event."""
         if item.seq not in self._inflight:
             return
-        if item.error:
-            log.warning("event %d was not taken by the hub: %s", item.seq, item.error)
+        if item.refused:
+            log.error("the hub refuses event %d: %s", item.seq, item.error)
+            self._refused.add(item.seq)
+            del self._inflight[item.seq]
+        elif item.error:
+            log.info("event %d is sent again: %s", item.seq, item.error)
+            self._restart()
             self._not_before = mono + RETRY
-            self._sent = min(self._inflight) - 1
-            self._inflight.clear()
-            self._pending = True
             return
-        self._inflight[item.seq] = True
+        else:
+            self._inflight[item.seq] = True
+        self._forget_prefix()
+
+    def _forget_prefix(self) -> None:
         done = []
         for seq in sorted(self._inflight):
             if not self._inflight[seq]:
@@ -98,5 +141,36 @@ class Publisher:
             done.append(seq)
         for seq in done:
             del self._inflight[seq]
-        if done:
+        if done and not self._consumers:
             self._state.acknowledged(done)
+
+    # -- durable consumers
+
+    def acknowledged_by(self, consumer: str, value: Any, mono: float) -> None:
+        """A durable consumer has told how far it has stored our events (`{"epoch", "seq"}`), or (None) is gone."""
+        if value is None:
+            self._consumers.pop(consumer, None)
+        else:
+            try:
+                same = value["epoch"] == self._state.epoch
+                seq = int(value["seq"]) if same else 0
+            except (KeyError, TypeError, ValueError):
+                log.warning("%s sent an unreadable acknowledgement: %.200r", consumer, value)
+                return
+            if seq <= self._consumers.get(consumer, -1):
+                return
+            self._consumers[consumer] = seq
+            self._resend_after = RESEND_FIRST
+        self._state.set_meta(_CONSUMERS, json.dumps(self._consumers))
+        if self._consumers:
+            self._state.acknowledged_up_to(min(self._consumers.values()))
+        self._resend_at = None
+        self._watch_consumers(mono)
+
+    def _watch_consumers(self, mono: float) -> None:
+        """Plan the next resend while consumers lack something that the hub has taken."""
+        lacking = self._consumers and self.idle and self._state.backlog() > len(self._refused)
+        if not lacking:
+            self._resend_at = None
+        elif self._resend_at is None:
+            self._resend_at = mono + self._resend_after

@@ -14,6 +14,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from hiveot_supervisor.agent.inbox import (
     Provisioned,
     Reported,
     Signalled,
+    Stored,
     SupervisordGone,
 )
 from hiveot_supervisor.agent.monitor import Monitor
@@ -37,7 +40,7 @@ from hiveot_supervisor.agent.probes import Probes
 from hiveot_supervisor.agent.publisher import Publisher
 from hiveot_supervisor.agent.reports import Reports
 from hiveot_supervisor.agent.requests import Requests
-from hiveot_supervisor.agent.state import State
+from hiveot_supervisor.agent.state import State, StateError
 from hiveot_supervisor.agent.strays import find as find_strays
 from hiveot_supervisor.clock import SystemClock
 from hiveot_supervisor.errors import (
@@ -48,7 +51,7 @@ from hiveot_supervisor.errors import (
     SupervisordFault,
     SupervisordUnreachable,
 )
-from hiveot_supervisor.hub.client import Account, HubClient, Request, Right
+from hiveot_supervisor.hub.client import Account, HubClient, Notification, NotificationKind, Request, Right
 from hiveot_supervisor.hub.connect import make_client
 from hiveot_supervisor.model import Cause, Launcher, from_json
 from hiveot_supervisor.supervisord.listener import Eof, ListenerThread
@@ -110,6 +113,7 @@ class Service:
         self.reports = Reports(self.agent, snapshot=self.snapshot, reload=self.reload)
         self.monitor = Monitor()
         self._sample_due = 0.0
+        self._complain_at = 0.0
         self._supervisord = os.getppid()
 
     # -- life
@@ -124,6 +128,7 @@ class Service:
         events = os.fdopen(0, "rb", closefd=False)
         answers = os.fdopen(1, "wb", closefd=False)
         ListenerThread(events, answers, self._reported).start()
+        self.hub.subscribe([NotificationKind.ACK], self._stored, agent_id=self.agent.launcher.id)
         self.hub.start(QueueListener(self.inbox))
         self._begin()
         while True:
@@ -138,8 +143,7 @@ class Service:
                     self._leave()
                 return 0
             if item is not None:
-                with self.state.transaction():
-                    self._guarded(item)
+                self._stored_together(partial(self._guarded, item))
 
     def _begin(self) -> None:
         identity = f"{self._supervisord}:{start_time(self._supervisord)}"
@@ -169,16 +173,30 @@ class Service:
     # -- the loop
 
     def _next(self) -> Any:
-        with self.state.transaction():
+        deadline = time.monotonic() + 1.0
+
+        def tick() -> None:
+            nonlocal deadline
             deadline = self.agent.tick()
+
+        self._stored_together(tick)
         self.requests.settle()
-        self.agent.publisher.drain(time.monotonic())
-        later = self.requests.next_deadline()
-        deadline = min([deadline, self._sample(), *([later] if later is not None else [])])
+        later = [self.requests.next_deadline(), self.agent.publisher.drain(time.monotonic())]
+        deadline = min([deadline, self._sample(), *(d for d in later if d is not None)])
         try:
             return self.inbox.get(timeout=max(0.0, deadline - time.monotonic()) or 0.0005)
         except queue.Empty:
             return None
+
+    def _stored_together(self, work: Callable[[], None]) -> None:
+        """One transaction for all that a turn changes. A disk that takes nothing must not stop the supervision."""
+        try:
+            with self.state.transaction():
+                work()
+        except StateError as error:
+            if time.monotonic() > self._complain_at:
+                self._complain_at = time.monotonic() + 60.0
+                log.error("%s", error)
 
     def _guarded(self, item: Any) -> None:
         """One broken item must not end the loop: log it and go on."""
@@ -206,9 +224,14 @@ class Service:
                 self.agent.provisioned(plugin, error, retry)
             case Delivered():
                 self.agent.publisher.delivered(item, time.monotonic())
+            case Stored(consumer, value):
+                self.agent.publisher.acknowledged_by(consumer, value, time.monotonic())
 
     def _reported(self, item: Any) -> None:
         self.inbox.put(SupervisordGone() if isinstance(item, Eof) else Reported(item))
+
+    def _stored(self, notification: Notification) -> None:
+        self.inbox.put(Stored(notification.name, notification.value))
 
     def _await_accounts(self) -> None:
         """Ask the account service until it answers; a hub without one never does, and `runtimeTimeout` decides then."""

@@ -21,6 +21,10 @@ from hiveot_supervisor.errors import HiveotError
 SCHEMA_VERSION = 1
 JOURNAL_ROWS = 10_000
 OUTBOX_ROWS = 100_000
+OUTBOX_BYTES = 64_000_000
+
+GAP = "gap"
+"""Name of the event that stands for events which had to be dropped; its value is {"first": seq, "last": seq}."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -72,15 +76,20 @@ class Event:
     thing: str = "Admin"
 
 
+class StateError(HiveotError):
+    """The state file does not take what was to be stored (disk full, read-only); what runs goes on running."""
+
+
 class State:
     """The open state file; used by one thread."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, max_rows: int = OUTBOX_ROWS, max_bytes: int = OUTBOX_BYTES) -> None:
         """Open or create the file (0600 in a 0700 folder). Raises HiveotError when it cannot be used.
 
         A damaged file is set aside (`.damaged`) and a new one begun: a plugin manager must come up.
         """
         self.path = path
+        self.max_rows, self.max_bytes = max_rows, max_bytes
         self.recovered = ""
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -96,6 +105,7 @@ class State:
         except OSError as error:
             raise _unusable(path, error) from error
         self.epoch = self._epoch()
+        self._count()
 
     def _open(self) -> sqlite3.Connection:
         self.path.touch(mode=0o600)
@@ -120,17 +130,25 @@ class State:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing; nested uses join the outer one."""
+        """All or nothing; nested uses join the outer one. Raises StateError when the disk does not take it."""
         if self._db.in_transaction:
             yield
             return
-        self._db.execute("BEGIN IMMEDIATE")
         try:
+            self._db.execute("BEGIN IMMEDIATE")
             yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            self._count()
+            if isinstance(error, sqlite3.Error):
+                raise StateError("the agent's state cannot be stored", why=f"{self.path}: {error}") from error
             raise
-        self._db.execute("COMMIT")
+
+    def _count(self) -> None:
+        totals = "SELECT COUNT(*), COALESCE(SUM(LENGTH(value)), 0) FROM outbox"
+        self._rows, self._bytes = self._db.execute(totals).fetchone()
 
     def meta(self, key: str) -> str | None:
         row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
@@ -160,7 +178,25 @@ class State:
                 "INSERT INTO journal VALUES (?, ?, ?, ?, ?)", (seq, event.time, event.name, event.plugin, value)
             )
             self._db.execute("DELETE FROM journal WHERE seq <= ?", (seq - JOURNAL_ROWS,))
+            self._rows += 1
+            self._bytes += len(value)
+            if self._rows > self.max_rows or self._bytes > self.max_bytes:
+                self._shorten()
         return Event(event.time, event.name, event.plugin, event.value, seq, event.thing)
+
+    def _shorten(self) -> None:
+        """The outbox is full: its oldest tenth becomes one `gap` event that names what is missing."""
+        count = max(1, self._rows // 10)
+        rows = self._db.execute("SELECT seq, name, value FROM outbox ORDER BY seq LIMIT ?", (count + 1,)).fetchall()
+        first, name, value = rows[0]
+        if name == GAP:
+            first = json.loads(value)["first"]
+        last = rows[-1][0]
+        gap = json.dumps({"first": first, "last": last})
+        self._db.execute("DELETE FROM outbox WHERE seq < ?", (last,))
+        self._db.execute("UPDATE outbox SET name = ?, value = ? WHERE seq = ?", (GAP, gap, last))
+        self._rows -= len(rows) - 1
+        self._bytes += len(gap) - sum(len(value) for _, _, value in rows)
 
     def unsent(self, after: int, limit: int) -> list[Event]:
         """Outbox rows with seq > after, in order."""
@@ -172,11 +208,26 @@ class State:
     def acknowledged(self, seqs: Iterable[int]) -> None:
         """Forget outbox rows that the hub has taken."""
         with self.transaction():
-            self._db.executemany("DELETE FROM outbox WHERE seq = ?", [(s,) for s in seqs])
+            for seq in seqs:
+                row = self._db.execute("DELETE FROM outbox WHERE seq = ? RETURNING LENGTH(value)", (seq,)).fetchone()
+                if row is not None:
+                    self._rows -= 1
+                    self._bytes -= row[0]
+
+    def acknowledged_up_to(self, seq: int) -> None:
+        """Forget all outbox rows up to and including `seq`."""
+        rows = self._db.execute("DELETE FROM outbox WHERE seq <= ? RETURNING LENGTH(value)", (seq,)).fetchall()
+        self._rows -= len(rows)
+        self._bytes -= sum(r[0] for r in rows)
+
+    def oldest(self) -> int | None:
+        """seq of the first outbox row."""
+        row = self._db.execute("SELECT MIN(seq) FROM outbox").fetchone()
+        return None if row[0] is None else int(row[0])
 
     def backlog(self) -> int:
         """Number of outbox rows not yet acknowledged."""
-        return int(self._db.execute("SELECT COUNT(*) FROM outbox").fetchone()[0])
+        return int(self._rows)
 
 
 class Reader:

@@ -63,6 +63,7 @@ class NotificationKind(StrEnum):
     PROPERTY = "property"
     TD = "td"
     PRESENCE = "presence"
+    ACK = "ack"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,8 @@ class Notification:
     """What a subscriber received.
 
     kind: event and property: `value` is theirs (None = the property was removed); td: the Thing Description, None =
-    removed, `name` is empty; presence: the document of docs/mqtt-hub.md §3, only `agent_id` is filled besides.
+    removed, `name` is empty; presence: the document of docs/mqtt-hub.md §3, only `agent_id` is filled besides; ack: how
+    far a durable consumer (`name`) has stored the events of `agent_id`, `{"epoch", "seq"}`, None = it is gone.
     seq/epoch: numbering of the agent's events, if it numbers them.
     """
 

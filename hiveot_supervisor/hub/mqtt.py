@@ -244,7 +244,7 @@ class MqttHubClient:
                     self._handle_request(topic, incoming)
                 case topics.Kind.INBOX:
                     self._calls.handle(topic, incoming.payload)
-                case topics.Kind.EVENT | topics.Kind.PROPERTY | topics.Kind.TD | topics.Kind.PRESENCE:
+                case topics.Kind.EVENT | topics.Kind.PROPERTY | topics.Kind.TD | topics.Kind.PRESENCE | topics.Kind.ACK:
                     self._observers.notify(topic, incoming.payload)
         except HubError as exc:
             self._limited.warning("bad", "a message on %s is ignored: %s", incoming.topic[:300], exc)

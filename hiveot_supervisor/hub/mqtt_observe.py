@@ -23,6 +23,7 @@ _TOPICS = {
     NotificationKind.PROPERTY: topics.Kind.PROPERTY,
     NotificationKind.TD: topics.Kind.TD,
     NotificationKind.PRESENCE: topics.Kind.PRESENCE,
+    NotificationKind.ACK: topics.Kind.ACK,
 }
 _KINDS = {topic: kind for kind, topic in _TOPICS.items()}
 
@@ -114,7 +115,8 @@ def read_notification(topic: topics.Topic, payload: bytes) -> Notification:
     kind = _KINDS[topic.kind]
     if kind is not NotificationKind.EVENT:
         value = decode_json(payload) if payload else None
-        return Notification(kind, topic.agent, topic.thing, topic.name, value)
+        name = topic.sender if kind is NotificationKind.ACK else topic.name
+        return Notification(kind, topic.agent, topic.thing, name, value)
     message = decode(payload)
     if not isinstance(message, NotificationMessage):
         raise BadMessage("an event topic carries something else than a notification")

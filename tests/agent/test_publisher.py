@@ -1,0 +1,213 @@
+"""The outbox drain against a hub that acknowledges, forgets, refuses and vanishes."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hiveot_supervisor.agent.inbox import Delivered
+from hiveot_supervisor.agent.publisher import RESEND_FIRST, RETRY, WINDOW, Publisher
+from hiveot_supervisor.agent.state import GAP, Event, State
+from hiveot_supervisor.errors import HubRefused, HubUnavailable
+
+
+class Hub:
+    """Takes events and lets the test decide what becomes of them."""
+
+    connected = True
+
+    def __init__(self) -> None:
+        self.sent: list[int] = []
+        self.futures: dict[int, Future[None]] = {}
+
+    def publish_event(self, thing: str, name: str, value: Any, *, seq: int, epoch: str, created: str) -> Future[None]:
+        self.sent.append(seq)
+        self.futures[seq] = Future()
+        return self.futures[seq]
+
+    def take(self, *seqs: int) -> None:
+        for seq in seqs or list(self.futures):
+            self.futures.pop(seq).set_result(None)
+
+    def fail(self, seq: int, error: Exception) -> None:
+        self.futures.pop(seq).set_exception(error)
+
+
+class Bench:
+    def __init__(self, path: Path, **bounds: int) -> None:
+        self.state = State(path / "launcher.db", **bounds)
+        self.hub = Hub()
+        self.reports: list[Delivered] = []
+        self.now = 0.0
+        self.publisher = Publisher(self.state, self.hub, self.reports.append)
+
+    def add(self, count: int) -> list[int]:
+        seqs = [self.state.append(Event(0.0, "started", "p", "p")).seq for _ in range(count)]
+        self.publisher.added()
+        return seqs
+
+    def turn(self) -> None:
+        while self.reports:
+            self.publisher.delivered(self.reports.pop(0), self.now)
+        self.publisher.drain(self.now)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_nothing_is_sent_without_a_connection(bench: Bench) -> None:
+    bench.add(3)
+    bench.turn()
+    assert bench.hub.sent == []
+    bench.publisher.connected()
+    bench.turn()
+    assert bench.hub.sent == [1, 2, 3]
+
+
+def test_the_window_is_bounded_and_the_order_kept(bench: Bench) -> None:
+    bench.add(WINDOW + 10)
+    bench.publisher.connected()
+    bench.turn()
+    assert bench.hub.sent == list(range(1, WINDOW + 1))
+    bench.hub.take()
+    bench.turn()
+    bench.hub.take()
+    bench.turn()
+    assert bench.hub.sent == list(range(1, WINDOW + 11))
+    assert bench.state.backlog() == 0
+    assert bench.publisher.idle
+
+
+def test_only_a_contiguous_prefix_is_forgotten(bench: Bench) -> None:
+    bench.add(3)
+    bench.publisher.connected()
+    bench.turn()
+    bench.hub.take(2, 3)
+    bench.turn()
+    assert [e.seq for e in bench.state.unsent(0, 9)] == [1, 2, 3]
+    bench.hub.take(1)
+    bench.turn()
+    assert bench.state.backlog() == 0
+
+
+def test_after_a_lost_connection_all_that_is_not_acknowledged_comes_again_in_order(bench: Bench) -> None:
+    bench.add(4)
+    bench.publisher.connected()
+    bench.turn()
+    bench.hub.take(1)
+    bench.turn()
+    bench.publisher.disconnected()
+    for seq in (2, 3, 4):
+        bench.hub.fail(seq, HubUnavailable("gone"))
+    bench.turn()
+    bench.publisher.connected()
+    bench.turn()
+    assert bench.hub.sent == [1, 2, 3, 4, 2, 3, 4]
+
+
+def test_a_failed_delivery_is_tried_again_after_a_pause(bench: Bench) -> None:
+    bench.add(2)
+    bench.publisher.connected()
+    bench.turn()
+    bench.hub.fail(1, HubUnavailable("queue full"))
+    bench.turn()
+    assert bench.hub.sent == [1, 2]
+    bench.now += RETRY
+    bench.turn()
+    assert bench.hub.sent == [1, 2, 1, 2]
+
+
+def test_a_refused_event_holds_up_nobody_and_is_kept(bench: Bench) -> None:
+    bench.add(3)
+    bench.publisher.connected()
+    bench.turn()
+    bench.hub.fail(2, HubRefused("not allowed"))
+    bench.hub.take(1, 3)
+    bench.turn()
+    assert bench.publisher.refused == 1
+    assert [e.seq for e in bench.state.unsent(0, 9)] == [2]
+    bench.now += 1000
+    bench.turn()
+    assert bench.hub.sent == [1, 2, 3], "no spinning"
+    bench.publisher.connected()
+    bench.turn()
+    assert bench.hub.sent == [1, 2, 3, 2]
+
+
+def test_with_a_durable_consumer_the_hubs_word_is_not_enough(bench: Bench) -> None:
+    bench.publisher.acknowledged_by("history", {"epoch": bench.state.epoch, "seq": 0}, bench.now)
+    bench.add(3)
+    bench.publisher.connected()
+    bench.turn()
+    bench.hub.take()
+    bench.turn()
+    assert bench.state.backlog() == 3
+    bench.publisher.acknowledged_by("history", {"epoch": bench.state.epoch, "seq": 2}, bench.now)
+    assert bench.state.backlog() == 1
+    bench.now += RESEND_FIRST
+    bench.turn()
+    assert bench.hub.sent == [1, 2, 3, 3]
+    bench.hub.take()
+    bench.turn()
+    bench.publisher.acknowledged_by("history", {"epoch": bench.state.epoch, "seq": 3}, bench.now)
+    bench.now += 1000
+    bench.turn()
+    assert bench.hub.sent == [1, 2, 3, 3]
+    assert bench.state.backlog() == 0
+
+
+def test_the_slowest_of_two_consumers_counts_and_leaving_frees(bench: Bench) -> None:
+    epoch = bench.state.epoch
+    bench.add(3)
+    bench.publisher.acknowledged_by("a", {"epoch": epoch, "seq": 3}, 0.0)
+    assert bench.state.backlog() == 0
+    bench.add(3)
+    bench.publisher.acknowledged_by("b", {"epoch": epoch, "seq": 4}, 0.0)
+    bench.publisher.acknowledged_by("a", {"epoch": epoch, "seq": 6}, 0.0)
+    assert bench.state.backlog() == 2
+    bench.publisher.acknowledged_by("b", None, 0.0)
+    assert bench.state.backlog() == 0
+
+
+def test_an_acknowledgement_of_another_numbering_acknowledges_nothing(bench: Bench) -> None:
+    bench.add(3)
+    bench.publisher.acknowledged_by("history", {"epoch": "older", "seq": 100}, 0.0)
+    bench.publisher.acknowledged_by("history", "garbage", 0.0)
+    assert bench.state.backlog() == 3
+
+
+def test_consumers_are_remembered_over_a_restart(bench: Bench, tmp_path: Path) -> None:
+    bench.publisher.acknowledged_by("history", {"epoch": bench.state.epoch, "seq": 0}, 0.0)
+    bench.add(1)
+    bench.state.close()
+    again = Bench(tmp_path)
+    again.publisher.connected()
+    again.turn()
+    again.hub.take()
+    again.turn()
+    assert again.state.backlog() == 1
+
+
+def test_a_full_outbox_drops_the_oldest_and_says_which(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, max_rows=20)
+    bench.add(100)
+    rows = bench.state.unsent(0, 1000)
+    assert len(rows) <= 20
+    assert rows[0].name == GAP
+    assert rows[0].value == {"first": 1, "last": rows[0].seq}
+    assert [r.seq for r in rows] == list(range(rows[0].seq, 101))
+    assert bench.state.backlog() == len(rows)
+
+
+def test_the_outbox_is_bounded_in_bytes_too(tmp_path: Path) -> None:
+    state = State(tmp_path / "launcher.db", max_bytes=100_000)
+    for _ in range(50):
+        state.append(Event(0.0, "x", "p", "y" * 10_000))
+    rows = state.unsent(0, 1000)
+    assert sum(len(r.value) for r in rows) < 120_000
+    assert rows[0].name == GAP
