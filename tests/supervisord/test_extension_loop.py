@@ -128,15 +128,15 @@ def test_a_listener_that_is_stuck_does_not_hold_a_shutdown_up(daemon: Supervisor
 
 def test_waiting_for_a_stop_takes_no_cpu(daemon: Supervisord) -> None:
     """As `supervisorctl stop` does: stock supervisord spins until the process is gone."""
-    daemon.program("p", daemon.script("stubborn", STUBBORN), stopwaitsecs=2)
+    daemon.program("p", daemon.script("stubborn", STUBBORN), stopwaitsecs=1)
     daemon.start()
     daemon.begin("p")
     time.sleep(0.1)
     before, asked = daemon.cpu(), time.monotonic()
     assert daemon.client._call("supervisor.stopProcess", "p", True) is True
     took = time.monotonic() - asked
-    assert daemon.cpu() - before < 0.5
-    assert 1.9 < took < 2.6
+    assert daemon.cpu() - before < 0.3
+    assert 0.9 < took < 1.6
 
 
 def test_a_waited_for_stop_is_answered_at_once(daemon: Supervisord) -> None:
@@ -163,8 +163,8 @@ def test_an_idle_supervisord_takes_no_cpu(daemon: Supervisord) -> None:
     daemon.start()
     daemon.await_event("p19", ProcessState.RUNNING)
     before = daemon.cpu()
-    time.sleep(2.0)
-    assert daemon.cpu() - before <= 0.04
+    time.sleep(1.0)
+    assert daemon.cpu() - before <= 0.03
 
 
 def test_a_crash_loop_stays_slow(daemon: Supervisord) -> None:
@@ -191,19 +191,18 @@ def test_a_crash_loop_stays_slow(daemon: Supervisord) -> None:
 
 
 def test_retries_come_when_they_are_due(daemon: Supervisord) -> None:
-    """BACKOFF waits one second, then two; then FATAL at once."""
-    daemon.program("p", "/bin/false", startsecs=1, startretries=2)
+    """BACKOFF waits a second for the first retry; FATAL comes at once."""
+    daemon.program("p", "/bin/false", startsecs=1, startretries=1)
     daemon.start()
     with contextlib.suppress(SupervisordFault):  # when it is reaped before the answer is out
         daemon.client.start("p")
     fatal, _ = daemon.await_event("p", ProcessState.FATAL)
     events = daemon.events("p")
     times = [t for t, e in events if e.state is ProcessState.STARTING]
-    assert [e.tries for _, e in events if e.state is ProcessState.STARTING] == [0, 1, 2]
+    assert [e.tries for _, e in events if e.state is ProcessState.STARTING] == [0, 1]
     assert 0.9 < times[1] - times[0] < 1.5
-    assert 1.9 < times[2] - times[1] < 2.5
-    assert fatal - times[2] < 0.5
-    assert [e.exitcode for _, e in events if e.state is ProcessState.BACKOFF] == [1, 1, 1]
+    assert fatal - times[1] < 0.5
+    assert [e.exitcode for _, e in events if e.state is ProcessState.BACKOFF] == [1, 1]
 
 
 def test_many_deaths_at_once_are_all_told(daemon: Supervisord) -> None:

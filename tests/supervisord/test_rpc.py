@@ -38,6 +38,19 @@ def running(request: pytest.FixtureRequest) -> Iterator[Supervisord]:
         yield daemon.start()
 
 
+def answer_once(server: socket.socket, answer: bytes) -> None:
+    """Take one request completely (a close with unread data would be a reset), send an answer and hang up."""
+
+    def serve() -> None:
+        with server.accept()[0] as connection:
+            request = b""
+            while b"</methodCall>" not in request:
+                request += connection.recv(10000)
+            connection.sendall(answer)
+
+    threading.Thread(target=serve).start()
+
+
 @pytest.fixture
 def silent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, socket.socket]]:
     """A socket on which somebody listens who never answers."""
@@ -288,12 +301,7 @@ def test_somebody_who_never_answers(silent: tuple[Path, socket.socket]) -> None:
 
 
 def test_somebody_who_hangs_up(silent: tuple[Path, socket.socket]) -> None:
-    def hang_up() -> None:
-        connection = silent[1].accept()[0]
-        connection.recv(10000)
-        connection.close()
-
-    threading.Thread(target=hang_up).start()
+    answer_once(silent[1], b"")
     assert refused(silent[0]).what == "supervisord went away"
 
 
@@ -306,12 +314,7 @@ def test_somebody_who_hangs_up(silent: tuple[Path, socket.socket]) -> None:
     ],
 )
 def test_somebody_who_is_not_supervisord(silent: tuple[Path, socket.socket], answer: bytes, words: str) -> None:
-    def reply() -> None:
-        with silent[1].accept()[0] as connection:
-            connection.recv(10000)
-            connection.sendall(answer)
-
-    threading.Thread(target=reply).start()
+    answer_once(silent[1], answer)
     assert words in str(refused(silent[0]))
 
 
@@ -336,25 +339,14 @@ SupervisordClient(Path({str(daemon.socket)!r})).state()
 
 
 def test_another_service_behind_http(silent: tuple[Path, socket.socket]) -> None:
-    def reply() -> None:
-        with silent[1].accept()[0] as connection:
-            connection.recv(10000)
-            connection.sendall(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
-
-    threading.Thread(target=reply).start()
+    answer_once(silent[1], b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
     with pytest.raises(SupervisordFault, match="401"):
         SupervisordClient(silent[0]).state()
 
 
 def test_a_fault_code_we_do_not_know(silent: tuple[Path, socket.socket]) -> None:
     body = xmlrpc.client.dumps(xmlrpc.client.Fault(777, "SOMETHING: new")).encode()
-
-    def reply() -> None:
-        with silent[1].accept()[0] as connection:
-            connection.recv(10000)
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
-
-    threading.Thread(target=reply).start()
+    answer_once(silent[1], b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
     with pytest.raises(SupervisordFault, match="fault 777") as caught:
         SupervisordClient(silent[0]).state()
     assert caught.value.code == 777
