@@ -11,6 +11,7 @@ import codecs
 import os
 import re
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -142,23 +143,19 @@ class _Builder:
 
     def take(self, event: yaml.Event) -> bool:
         """Use one event; False when reading on makes no sense."""
-        if isinstance(event, yaml.ScalarEvent):
-            return self._scalar(event)
-        if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
-            return self._open(event)
-        if isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
-            return self._close(event)
-        if isinstance(event, yaml.AliasEvent):
-            return self._alias(event)
-        if isinstance(event, yaml.DocumentStartEvent):
-            self._documents += 1
-            if self._documents > 1:
-                self.sink.error("L010", "a second YAML document begins here", _span(event), help="remove the `---`")
-                return False
+        handler = _HANDLERS.get(type(event))
+        return True if handler is None else handler(self, event)
+
+    def _document(self, event: yaml.Event) -> bool:
+        self._documents += 1
+        if self._documents > 1:
+            self.sink.error("L010", "a second YAML document begins here", _span(event), help="remove the `---`")
+            return False
         return True
 
     def _scalar(self, event: yaml.ScalarEvent) -> bool:
-        self._check_tag(event)
+        if event.tag is not None:
+            self._check_tag(event)
         quoted = event.style in ("'", '"', "|", ">") or (event.tag or "").endswith(":str")
         text = str(event.value)
         if not text.isascii() and _SURROGATE.search(text):  # only PyYAML's own parser lets them through
@@ -266,11 +263,22 @@ class _Builder:
         self.sink.error("L011", f"the tag {show(tag)} is not supported", _span(event), help=help_)
 
 
-def _span(event: yaml.Event) -> Span:
-    start, end = _index(event.start_mark), _index(event.end_mark)
-    return Span(start, max(start + 1, end))
+_HANDLERS: dict[type[yaml.Event], Callable[[_Builder, Any], bool]] = {
+    yaml.ScalarEvent: _Builder._scalar,
+    yaml.MappingStartEvent: _Builder._open,
+    yaml.SequenceStartEvent: _Builder._open,
+    yaml.MappingEndEvent: _Builder._close,
+    yaml.SequenceEndEvent: _Builder._close,
+    yaml.AliasEvent: _Builder._alias,
+    yaml.DocumentStartEvent: _Builder._document,
+}
+
+
+def _span(event: Any) -> Span:
+    """Where an event stands. (The type stubs allow events without marks; the parsers always set them.)"""
+    start: int = event.start_mark.index
+    return Span(start, max(start + 1, event.end_mark.index))
 
 
 def _index(mark: Any) -> int:
-    """Offset of a parser mark, in characters; the stubs allow marks to be missing, the parsers always give them."""
     return int(mark.index) if mark is not None else 0
