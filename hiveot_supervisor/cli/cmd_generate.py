@@ -5,6 +5,7 @@ Only the command line's side: options, messages, exit codes. What is written is 
 
 from __future__ import annotations
 
+import gc
 import os
 import pwd
 import sys
@@ -48,6 +49,7 @@ def configure(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     from hiveot_supervisor.cli.context import load_launcher
 
+    gc.disable()  # a short life with many objects that all stay: collecting would take a third of the time
     launcher = _at_output(load_launcher(args), args)
     from hiveot_supervisor.generate import plan, write
 

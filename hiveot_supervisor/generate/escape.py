@@ -6,6 +6,7 @@ reader: docs/supervisord-facts.md §7 (inline comments, `%` expansion, stripping
 
 from __future__ import annotations
 
+import re
 import shlex
 import unicodedata
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 from hiveot_supervisor.errors import ConfigError
 
 _COMMENT = ";#"
+_PLAIN_WORD = re.compile(r"[A-Za-z0-9_./:@%+,-]+")
 _NOTHING = "%(here).0s"
 """Expands to the empty text wherever Supervisor knows `here`; it keeps a blank and a comment sign apart."""
 
@@ -43,6 +45,8 @@ def ini_command(words: Sequence[str]) -> str:
 
 def shell_word(text: str) -> str:
     """One word of POSIX shell that means exactly `text`, new lines included. Raises ConfigError for NUL."""
+    if _PLAIN_WORD.fullmatch(text):
+        return text
     if "\0" in text:
         raise ConfigError(f"{text!r} cannot be passed to a program", why="it contains a NUL character")
     encodable(text)

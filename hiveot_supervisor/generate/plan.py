@@ -6,12 +6,11 @@ read it back as it was meant.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from hiveot_supervisor.generate import hooks, programs, render, verify
 from hiveot_supervisor.generate.hooks import Tools
@@ -81,9 +80,9 @@ def make(launcher: Launcher, *, python: Path | None = None, tools: Tools | None 
 
 def _models(launcher: Launcher) -> list[File]:
     paths = launcher.paths
-    files = [_file(paths.agent_json, _json(to_json(launcher)))]
+    files = [_file(paths.agent_json, _json(launcher))]
     if launcher.runtime is not None and launcher.hub.embedded:
-        runtime = {"hub": to_json(launcher.hub), "paths": to_json(paths), "launcher_id": launcher.id}
+        runtime = {"hub": launcher.hub, "paths": paths, "launcher_id": launcher.id}
         files.append(_file(paths.generated / "runtime.json", _json(runtime)))
     return files
 
@@ -99,13 +98,13 @@ def _file(path: Path, text: str) -> File:
     return File(path, text.encode("utf-8"))
 
 
-def _json(data: Mapping[str, Any]) -> str:
-    """JSON with one line for each member, and for each item of a list: quick to write and good to compare."""
-    lines = []
-    for key, value in data.items():
-        if isinstance(value, list) and value:
-            items = ",\n  ".join(json.dumps(item, ensure_ascii=False) for item in value)
-            lines.append(f" {json.dumps(key)}: [\n  {items}\n ]")
-        else:
-            lines.append(f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}")
-    return "{\n" + ",\n".join(lines) + "\n}\n"
+def _json(value: object) -> str:
+    """The JSON of `model.to_json(value)`, one value a line: quick to write, good to compare."""
+    return json.dumps(value, default=_plain, ensure_ascii=False, separators=(",\n ", ": ")) + "\n"
+
+
+def _plain(value: object) -> object:
+    """One level of `model.to_json`, for what json does not know."""
+    if dataclasses.is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return to_json(value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import shlex
 import signal
 from collections.abc import Iterator
@@ -25,6 +26,11 @@ from hiveot_supervisor.generate.programs import Conf, Listener, Program
 from hiveot_supervisor.generate.render import EXTENSION, MAIN_INTERFACE
 
 _SECTIONS = ("rpcinterface:hiveot", "rpcinterface:supervisor", "supervisorctl", "supervisord", "unix_http_server")
+
+_PLAIN_COMMAND = re.compile(r"[A-Za-z0-9_./-]+(?: [A-Za-z0-9_./-]+)*")
+"""Commands that shlex splits at the blanks and leaves as they are otherwise."""
+
+_REQUIRED = supervisor.options._marker
 
 Facts = dict[str, object]
 """What was read, or meant, by a readable key such as `program x: command`."""
@@ -63,27 +69,39 @@ class _Options(supervisor.options.ServerOptions):  # type: ignore[misc]
         return super().process_groups_from_parser(parser)
 
 
+class _Parser(supervisor.options.UnhosedConfigParser):  # type: ignore[misc]
+    """Supervisor's parser with a short cut that changes no result, but saves most of the time for many programs."""
+
+    def saneget(self, section: str, option: str, default: Any = _REQUIRED, *arguments: Any, **settings: Any) -> Any:
+        found = self._sections.get(section, {}).get(option, default)
+        # a text without `%` is expanded to itself
+        plain = found is not _REQUIRED and not (isinstance(found, str) and "%" in found) and not self._defaults
+        return found if plain else super().saneget(section, option, default, *arguments, **settings)
+
+
 def _read(text: str, location: Path) -> _Options:
     options = _Options()
     options.environ_expansions = {}  # the file must not depend on anybody's environment
     options.here = str(location.parent)
-    with _folders_assumed():
+    with _prepared():
         options.read_config(io.StringIO(text))
     return options
 
 
 @contextlib.contextmanager
-def _folders_assumed() -> Iterator[None]:
-    """Let paths in folders that do not exist yet pass; they are created before supervisord reads the file."""
-    original = supervisor.datatypes.existing_dirpath
+def _prepared() -> Iterator[None]:
+    """Have Supervisor use our parser, and let paths in folders pass that are only created before it really starts."""
+    existing, parser = supervisor.datatypes.existing_dirpath, supervisor.options.UnhosedConfigParser
     modules = (supervisor.datatypes, supervisor.options)
     try:
+        supervisor.options.UnhosedConfigParser = _Parser
         for module in modules:
             module.existing_dirpath = str
         yield
     finally:
+        supervisor.options.UnhosedConfigParser = parser
         for module in modules:
-            module.existing_dirpath = original
+            module.existing_dirpath = existing
 
 
 def _found(options: _Options) -> Facts:
@@ -120,12 +138,8 @@ def _found(options: _Options) -> Facts:
 
 
 def _process(config: Any) -> Facts:
-    try:
-        command: object = tuple(shlex.split(config.command))
-    except ValueError as error:
-        command = f"{config.command} ({error})"
     return {
-        "command": command,
+        "command": _words(config.command),
         "priority": config.priority,
         "start": (config.autostart, config.autorestart, config.startsecs, config.startretries),
         "stop": (config.stopsignal, config.stopwaitsecs, config.stopasgroup, config.killasgroup),
@@ -134,6 +148,16 @@ def _process(config: Any) -> Facts:
         "redirect_stderr": config.redirect_stderr,
         "inherited": (config.directory, config.umask, config.uid, config.serverurl, config.environment),
     }
+
+
+def _words(command: str) -> object:
+    """What Supervisor makes of a command when it starts it."""
+    if _PLAIN_COMMAND.fullmatch(command):
+        return tuple(command.split(" "))
+    try:
+        return tuple(shlex.split(command))
+    except ValueError as error:
+        return f"{command} ({error})"
 
 
 def _log(config: Any, channel: str) -> object:

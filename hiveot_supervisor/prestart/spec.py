@@ -7,7 +7,7 @@ byte for byte. Imports little: this is on the way of every first start.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from hiveot_supervisor.errors import NeverWorks
@@ -62,11 +62,14 @@ class Spec:
 
 def dump(spec: Spec) -> str:
     """The text of the file; the same spec always gives the same text."""
-    members = {"format": FORMAT, **{f.name: getattr(spec, f.name) for f in fields(spec)}}
+    members = {"format": FORMAT, **_members(spec)}
     if spec.credentials is not None:
-        members["credentials"] = asdict(spec.credentials)
-    lines = (f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in members.items())
-    return "{\n" + ",\n".join(lines) + "\n}\n"
+        members["credentials"] = _members(spec.credentials)
+    return json.dumps(members, ensure_ascii=False, separators=(",\n ", ": ")) + "\n"
+
+
+def _members(value: Spec | Credentials) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def load(path: str) -> Spec:

@@ -52,6 +52,7 @@ TAMPERED = [
     ("[supervisord]", "[supervisord]\nenvironment = A=1"),
     ("[supervisord]", "[supervisord]\nuser = root"),
     ("[supervisord]", "[supervisord]\ndirectory = /"),
+    ("[supervisord]", "[DEFAULT]\nnumprocs_start = 0\numask = 000\n[supervisord]"),
     ("plugins/b.sh", "plugins/b.sh extra"),
     ("plugins/b.sh", "plugins/'b.sh"),
     ("plugins/b.sh", "plugins/%(ENV_HOME)s"),
