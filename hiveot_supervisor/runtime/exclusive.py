@@ -16,8 +16,8 @@ from pathlib import Path
 from hiveot_supervisor.credentials import store
 from hiveot_supervisor.errors import HiveotError
 
-PATIENCE = 1.0
-"""Seconds to wait for a predecessor to let go."""
+PATIENCE = 0.3
+"""Seconds to wait for a predecessor to let go; far below the second that supervisord takes for a successful start."""
 
 
 def check_port(host: str, port: int, *, patience: float = PATIENCE) -> None:
