@@ -254,6 +254,14 @@ class Agent:
         if entry := self.table.get(name):
             self._want_at_boot(entry, attempted=False)
 
+    def folder_changed(self) -> None:
+        """The plugins folder changed: what was missing, or could never work, may work now."""
+        for entry in self.table.plugins:
+            hopeless = entry.state is PluginState.MISSING or (entry.state is PluginState.FAILED and entry.gated)
+            listed = entry.enabled and entry.plugin.order is not None
+            if hopeless and listed and not unstartable(entry.plugin):
+                entry.wanted, entry.chained = Cause.AUTOSTART, False
+
     def resync(self, snapshot: Iterable[ProcessInfo]) -> None:
         """Reports were lost: compare with what supervisord has now."""
         now = self.now()
@@ -267,6 +275,7 @@ class Agent:
         known = set(self.table.entries)
         self.launcher = launcher
         self.table.replace_plugins(launcher.plugins, launcher.runtime)
+        self.folder_changed()
         for name, entry in self.table.entries.items():
             if name not in known:
                 self._want_at_boot(entry, attempted=False)

@@ -64,6 +64,14 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
+class Present:
+    """A client's presence on the hub."""
+
+    client: str
+    online: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """A durable consumer told how far it has stored our events; `value` None = it is gone."""
 

@@ -1,4 +1,4 @@
-"""Whether a plugin is ready, and whether it is still alive: log pattern, TCP, HTTP, command, sd_notify.
+"""Whether a plugin is ready, and whether it is still alive: log pattern, TCP, HTTP, command, sd_notify, hub.
 
 Checks that may block run in a few threads; results come back as `Probed` items. What follows from them is decided in
 `core`. A probe belongs to one process (PID): results about an earlier run are dropped.
@@ -51,10 +51,14 @@ class _Watch:
 
 @dataclass(slots=True)
 class Probes:
-    """All probes under way. Used by the main loop; only `put` is called from other threads."""
+    """All probes under way. Used by the main loop; only `put` is called from other threads.
+
+    present: clients that the hub says are online.
+    """
 
     put: Callable[[Probed], None]
     paths: Paths
+    present: set[str] = field(default_factory=set)
     _watches: dict[tuple[str, str], _Watch] = field(default_factory=dict)
     _followers: dict[str, Follower] = field(default_factory=dict)
     _pool: ThreadPoolExecutor | None = None
@@ -113,7 +117,11 @@ class Probes:
         if watch.purpose == "ready" and not watch.late and mono - watch.begun > probe.timeout:
             watch.late = True  # the question stays open, but the others need not wait any longer
             self.put(Probed(watch.plugin.id, watch.pid, "ready", False, f"not ready after {probe.timeout:g} s"))
-        if probe.kind is ProbeKind.LOG:
+        if probe.kind is ProbeKind.HUB:
+            ok = watch.plugin.id in self.present
+            why = "" if ok else "it is not connected to the hub"
+            self.put(Probed(watch.plugin.id, watch.pid, watch.purpose, ok, why))
+        elif probe.kind is ProbeKind.LOG:
             self._look_at_log(watch)
         elif probe.kind in (ProbeKind.TCP, ProbeKind.HTTP, ProbeKind.COMMAND):
             watch.busy = True

@@ -21,12 +21,14 @@ from typing import Any
 
 from hiveot_supervisor import __version__
 from hiveot_supervisor.agent.core import Agent
+from hiveot_supervisor.agent.folder import FolderWatch
 from hiveot_supervisor.agent.inbox import (
     Asked,
     Delivered,
     HubDown,
     HubReady,
     HubUp,
+    Present,
     Probed,
     Provisioned,
     Reported,
@@ -53,7 +55,7 @@ from hiveot_supervisor.errors import (
 )
 from hiveot_supervisor.hub.client import Account, HubClient, Notification, NotificationKind, Request, Right
 from hiveot_supervisor.hub.connect import make_client
-from hiveot_supervisor.model import Cause, Launcher, from_json
+from hiveot_supervisor.model import Cause, Launcher, Plugin, ProbeKind, from_json
 from hiveot_supervisor.supervisord.listener import Eof, ListenerThread
 from hiveot_supervisor.supervisord.process import start_time
 from hiveot_supervisor.supervisord.rpc import ProcessInfo, SupervisordClient
@@ -98,6 +100,7 @@ class Service:
         self.rpc = SupervisordClient(self.paths.socket)
         account = Account(launcher.id, launcher.token_file, self.paths.ca_cert, ready_file(launcher))
         self.hub: HubClient = make_client(launcher.hub.url, account, version=__version__)
+        self.probes = Probes(self.inbox.put, self.paths)
         self.agent = Agent(
             launcher,
             state=self.state,
@@ -106,7 +109,7 @@ class Service:
             publisher=Publisher(self.state, self.hub, self.inbox.put),
             credentials=BackgroundCredentials(self.paths, self.hub, self.inbox.put),
             processes=MachineProcesses(self.paths),
-            probes=Probes(self.inbox.put, self.paths),
+            probes=self.probes,
             clock=SystemClock(),
         )
         self.requests = Requests(self.agent)
@@ -114,6 +117,7 @@ class Service:
         self.monitor = Monitor()
         self._sample_due = 0.0
         self._complain_at = 0.0
+        self.folder = FolderWatch(launcher, generated)
         self._supervisord = os.getppid()
 
     # -- life
@@ -128,6 +132,8 @@ class Service:
         events = os.fdopen(0, "rb", closefd=False)
         answers = os.fdopen(1, "wb", closefd=False)
         ListenerThread(events, answers, self._reported).start()
+        if any(uses_presence(p) for p in self.agent.launcher.plugins):
+            self.hub.subscribe([NotificationKind.PRESENCE], self._presence)
         self.hub.subscribe([NotificationKind.ACK], self._stored, agent_id=self.agent.launcher.id)
         self.hub.start(QueueListener(self.inbox))
         self._begin()
@@ -182,7 +188,9 @@ class Service:
         self._stored_together(tick)
         self.requests.settle()
         later = [self.requests.next_deadline(), self.agent.publisher.drain(time.monotonic())]
-        deadline = min([deadline, self._sample(), *(d for d in later if d is not None)])
+        if self.folder.changed(time.monotonic()):
+            self._stored_together(self.agent.folder_changed)
+        deadline = min([deadline, self.folder.due, self._sample(), *(d for d in later if d is not None)])
         try:
             return self.inbox.get(timeout=max(0.0, deadline - time.monotonic()) or 0.0005)
         except queue.Empty:
@@ -224,11 +232,17 @@ class Service:
                 self.agent.provisioned(plugin, error, retry)
             case Delivered():
                 self.agent.publisher.delivered(item, time.monotonic())
+            case Present(client, online):
+                (self.probes.present.add if online else self.probes.present.discard)(client)
             case Stored(consumer, value):
                 self.agent.publisher.acknowledged_by(consumer, value, time.monotonic())
 
     def _reported(self, item: Any) -> None:
         self.inbox.put(SupervisordGone() if isinstance(item, Eof) else Reported(item))
+
+    def _presence(self, notification: Notification) -> None:
+        state = notification.value.get("state") if isinstance(notification.value, dict) else None
+        self.inbox.put(Present(notification.agent_id, state == "online"))
 
     def _stored(self, notification: Notification) -> None:
         self.inbox.put(Stored(notification.name, notification.value))
@@ -326,6 +340,12 @@ class Service:
                 continue
             if not isinstance(item, (Signalled, SupervisordGone)):
                 self._guarded(item)
+
+
+def uses_presence(plugin: Plugin) -> bool:
+    """It is ready, or alive, when the hub sees it."""
+    probes = [plugin.ready, plugin.alive.probe if plugin.alive else None]
+    return any(p is not None and p.kind is ProbeKind.HUB for p in probes)
 
 
 def ready_file(launcher: Launcher) -> Path | None:

@@ -74,7 +74,8 @@ class Entry:
     (`chained`: its turn is after its predecessor in the list). intent: why we caused the change that is under way.
     again: start it again with this cause once it has stopped. next_try: monotonic time of the next attempt.
     ready: its readiness check passed; late: it did not pass in time. alive_failures: failed liveness checks in a row.
-    watches: of its resource limits. stray: a copy of it that supervisord does not own.
+    watches: of its resource limits. stray: a copy of it that supervisord does not own. gated: its last
+    start ended in prestart.
     """
 
     plugin: Plugin
@@ -103,6 +104,7 @@ class Entry:
     alive_failures: int = 0
     watches: Watches = field(default_factory=Watches)
     stray: Stray | None = None
+    gated: bool = False
     disabled_by_stop: bool = False
 
     @property
@@ -150,7 +152,7 @@ class Table:
 
     def starting(self, entry: Entry, now: Now) -> Transition | None:
         """supervisord is about to fork. A start that we did not ask for is the operator's, and enables the plugin."""
-        entry.executed = entry.ready = entry.late = False
+        entry.executed = entry.ready = entry.late = entry.gated = False
         entry.alive_failures = 0
         entry.watches = Watches()
         entry.pid = 0
@@ -241,6 +243,7 @@ class Table:
     def _gated(self, entry: Entry, exit_: Exit, gate: Gate, now: Now) -> list[Transition]:
         """prestart did not run the plugin: no failure is counted, `111` is tried again, `100` waits for a change."""
         entry.note = gate.reason
+        entry.gated = True
         entry.exit = exit_
         entry.pid = 0
         entry.cause = Cause.DEPENDENCY

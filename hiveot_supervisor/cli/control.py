@@ -69,7 +69,8 @@ class Control:
 
         A copy that was started by hand blocks the start; with `replace` it is stopped first.
         """
-        begun, done = {}, {}
+        begun: dict[str, float] = {}
+        done: dict[str, Outcome] = {}
         strays = self._strays()
         for plugin in plugins:
             if plugin.id in strays:
@@ -85,28 +86,40 @@ class Control:
             except SupervisordFault as fault:
                 done[plugin.id] = self._start_fault(plugin, fault)
         if not wait:
-            done |= {name: Outcome(name, True, f"{name} is being started") for name in begun}
+            return [done.get(p.id) or Outcome(p.id, True, f"{p.id} is being started") for p in plugins]
+        self._await(plugins, begun, done, timeout)
+        return [done[p.id] for p in plugins]
+
+    def await_started(self, plugins: Sequence[Plugin], *, timeout: float) -> list[Outcome]:
+        """Wait for plugins that somebody else (the agent) is about to start."""
+        done: dict[str, Outcome] = {}
+        self._await(plugins, {p.id: time.time() for p in plugins}, done, timeout)
+        return [done[p.id] for p in plugins]
+
+    def _await(
+        self, plugins: Sequence[Plugin], begun: dict[str, float], done: dict[str, Outcome], timeout: float
+    ) -> None:
+        """Fill `done` with what becomes of the starts that were asked for at the times in `begun`."""
         deadline = time.monotonic() + timeout
         while len(done) < len(plugins):
             self.refresh()
-            records = self.home._records() if self.agent else {}
+            records = self.home.records() if self.agent else {}
             for plugin in plugins:
-                if plugin.id not in done:
-                    outcome = self._started(plugin, records.get(plugin.id), begun[plugin.id])
-                    if outcome is not None:
-                        done[plugin.id] = outcome
-                    elif time.monotonic() > deadline:
-                        done[plugin.id] = Outcome(
-                            plugin.id, False, f"{plugin.id}: no result after {timeout:.0f} s", timed_out=True
-                        )
+                if plugin.id in done:
+                    continue
+                outcome = self._started(plugin, records.get(plugin.id), begun[plugin.id])
+                if outcome is None and time.monotonic() > deadline:
+                    text = f"{plugin.id}: no result after {timeout:.0f} s"
+                    outcome = Outcome(plugin.id, False, text, timed_out=True)
+                if outcome is not None:
+                    done[plugin.id] = outcome
             if len(done) < len(plugins):
                 time.sleep(POLL)
-        return [done[p.id] for p in plugins]
 
     def _strays(self) -> dict[str, int]:
         """PIDs of copies that were started by hand and still run, by plugin."""
         found = {}
-        for name, record in self.home._records().items():
+        for name, record in self.home.records().items():
             started = started_wall(record.stray) if record.stray else None
             if started is not None and abs(started - record.stray_started) < 2.0:
                 found[name] = record.stray

@@ -129,13 +129,14 @@ class Home:
 
     def views(self, processes: dict[str, ProcessInfo] | None) -> list[View]:
         """All programs. `processes`: supervisord's by name, None when it is not running."""
-        records = self._records()
+        records = self.records()
         samples = self._samples() if processes is not None else {}
         return [
             self._view(p, records.get(p.id), (processes or {}).get(p.id), samples.get(p.id)) for p in self.programs()
         ]
 
-    def _records(self) -> dict[str, Any]:
+    def records(self) -> dict[str, Any]:
+        """What the agent has stored of each plugin (`agent.state.Record`); empty while it has never run."""
         from hiveot_supervisor.agent.state import Reader
 
         try:

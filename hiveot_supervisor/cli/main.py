@@ -33,6 +33,7 @@ COMMANDS: dict[str, Command] = {
     "generate": Command("cmd_generate", "launcher.yaml -> supervisord.conf", "Set up"),
     "schema": Command("cmd_schema", "print the JSON Schema of launcher.yaml", "Set up"),
     "up": Command("cmd_up", "generate, start supervisord, show what happens; Ctrl-C stops all", "Run"),
+    "apply": Command("cmd_apply", "take launcher.yaml over; only what changed is restarted", "Run"),
     "down": Command("cmd_down", "stop all plugins in reverse order, then supervisord", "Run"),
     "list": Command("cmd_list", "all plugins with state, resources and notes", "Look"),
     "status": Command("cmd_status", "one plugin on one screen", "Look"),

@@ -160,3 +160,20 @@ def test_enable_and_disable_are_remembered(home: Home) -> None:
     home.down()
     home.up()
     assert {n: v["state"] for n, v in home.views().items() if n != "runtime"} == {"one": "stopped", "two": "running"}
+
+
+def test_readiness_by_presence_on_the_hub(home: Home) -> None:
+    """The example plugin connects to the hub and announces itself; that makes it ready."""
+    import sys
+
+    from fakes.home import ROOT
+
+    source = (ROOT / "examples/plugins/sysinfo").read_text().splitlines()
+    home.plugin("sysinfo", "\n".join([f"#!{sys.executable}", *source[1:]]) + "\n")
+    home.plugin("after")
+    home.configure("sysinfo", "after", extra="plugins:\n  sysinfo: {ready: hub}\n")
+    home.up()
+    changes_of = changes(home, "sysinfo")
+    assert any(c.get("ready") for c in changes_of)
+    presence = home.subscribe(topics=("hiveot/presence/sysinfo",))
+    until(lambda: any(b'"online"' in payload for _, _, payload, _ in presence.messages))
