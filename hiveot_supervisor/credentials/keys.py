@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     PrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey
     PublicKey = Ed25519PublicKey | EllipticCurvePublicKey
+    SigningKey = Ed25519PrivateKey  # of accounts and of the token signer
+    VerifyKey = Ed25519PublicKey
 
 _SEED = 32
 

@@ -11,7 +11,7 @@ import dataclasses
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hiveot_supervisor.credentials import certificates, keys, store, tokens
 from hiveot_supervisor.errors import CredentialError
@@ -29,9 +29,6 @@ from hiveot_supervisor.runtime.authn_input import BadInput, Denied, NotFound
 from hiveot_supervisor.runtime.authn_things import ADMIN_RIGHTS, ADMIN_THING, USER_ACTIONS, USER_THING
 from hiveot_supervisor.runtime.bootstrap import LIFETIME, HubFiles
 from hiveot_supervisor.runtime.roles import Role
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _ORDER = list(Right)
 _MANAGERS = frozenset({Role.MANAGER, Role.ADMIN, Role.SERVICE})
@@ -60,7 +57,7 @@ class AccountActions:
         self,
         accounts: AccountStore,
         files: HubFiles,
-        signer: Ed25519PrivateKey,
+        signer: keys.SigningKey,
         *,
         launcher_id: str,
         now: Callable[[], float],

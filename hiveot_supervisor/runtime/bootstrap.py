@@ -25,8 +25,6 @@ from hiveot_supervisor.runtime.accounts import Account, AccountStore, ClientType
 from hiveot_supervisor.runtime.roles import Role
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
     from hiveot_supervisor.model import Hub
 
 log = logging.getLogger("hiveot.runtime")
@@ -126,7 +124,7 @@ def load_ca_key(files: HubFiles) -> keys.PrivateKey:
         raise CredentialError(f"{files.ca_key} is missing", why="certificates cannot be signed", hint=hint) from err
 
 
-def prepare_signer(files: HubFiles) -> Ed25519PrivateKey:
+def prepare_signer(files: HubFiles) -> keys.SigningKey:
     """The key that signs all tokens (of the account `authn`), and its public part beside it. Raises
     CredentialError.
     """
@@ -137,7 +135,7 @@ def prepare_signer(files: HubFiles) -> Ed25519PrivateKey:
     return key
 
 
-def prepare_accounts(accounts: AccountStore, files: HubFiles, signer: Ed25519PrivateKey, launcher_id: str) -> None:
+def prepare_accounts(accounts: AccountStore, files: HubFiles, signer: keys.SigningKey, launcher_id: str) -> None:
     """Make sure of the built-in accounts; a fresh store first takes over the accounts whose tokens we once
     signed.
     """
@@ -160,7 +158,7 @@ def prepare_accounts(accounts: AccountStore, files: HubFiles, signer: Ed25519Pri
 
 
 def renew_tokens(
-    accounts: AccountStore, files: HubFiles, signer: Ed25519PrivateKey, launcher_id: str, now: Callable[[], float]
+    accounts: AccountStore, files: HubFiles, signer: keys.SigningKey, launcher_id: str, now: Callable[[], float]
 ) -> None:
     """Write the built-in accounts' tokens where they are missing, not ours, or due. Raises
     CredentialError.
@@ -175,7 +173,7 @@ def renew_tokens(
             log.info("new token for %s", client_id)
 
 
-def _adopt(accounts: AccountStore, files: HubFiles, signer: Ed25519PrivateKey, now: float) -> None:
+def _adopt(accounts: AccountStore, files: HubFiles, signer: keys.SigningKey, now: float) -> None:
     """Accounts of tokens that our key has signed: from a Go hub in this home, or after the store was lost."""
     for path in sorted(files.certs.glob("*.token")):
         client_id = path.name.removesuffix(".token")
@@ -199,7 +197,7 @@ def _adopt(accounts: AccountStore, files: HubFiles, signer: Ed25519PrivateKey, n
         )
 
 
-def _token_period(path: Path, signer: Ed25519PrivateKey, client_id: str, now: float) -> expiry.Period | None:
+def _token_period(path: Path, signer: keys.SigningKey, client_id: str, now: float) -> expiry.Period | None:
     try:
         claims = tokens.verify(store.read_text(path), signer.public_key(), now=now)
     except (FileNotFoundError, CredentialError):

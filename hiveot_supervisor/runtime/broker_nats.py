@@ -78,7 +78,6 @@ class NatsBroker:
         self._login = keys.generate()
         self._admit = admit
         self._first = first
-        self._on_exit = on_exit
         settings = NatsSettings(
             host=host,
             port=port,

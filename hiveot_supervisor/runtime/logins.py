@@ -9,16 +9,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from hiveot_supervisor.credentials import tokens
+from hiveot_supervisor.credentials import keys, tokens
 from hiveot_supervisor.credentials.expiry import TOKEN_HEADER
 from hiveot_supervisor.errors import CredentialError, HubRefused
 from hiveot_supervisor.runtime.accounts import Account, AccountStore, check_password
 from hiveot_supervisor.runtime.roles import EVERYTHING, Grants, Role, grants
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 INTERNAL = "~"
 """With this begin the names of the runtime's own logins; an account ID cannot."""
@@ -45,7 +41,7 @@ class Doorkeeper:
     """Judges logins against the account store. Thread-safe; a password costs 50 ms of CPU, a token 0.3 ms."""
 
     def __init__(
-        self, accounts: AccountStore, issuer: Ed25519PublicKey, *, launcher_id: str, now: Callable[[], float]
+        self, accounts: AccountStore, issuer: keys.VerifyKey, *, launcher_id: str, now: Callable[[], float]
     ) -> None:
         self._accounts = accounts
         self._issuer = issuer

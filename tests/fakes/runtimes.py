@@ -5,6 +5,7 @@ Nothing is simulated: the process is the product's, the broker the real NATS ser
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -202,7 +203,12 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 def loose_files(folder: Path) -> list[str]:
     """Everything below a folder that group or others may touch."""
-    return [f"{p} {p.lstat().st_mode:o}" for p in folder.rglob("*") if not p.is_symlink() and p.lstat().st_mode & 0o077]
+    found = []
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # the broker's files come and go
+            if not path.is_symlink() and path.lstat().st_mode & 0o077:
+                found.append(f"{path} {path.lstat().st_mode:o}")
+    return found
 
 
 def environment_of(pid: int) -> str:
