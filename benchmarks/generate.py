@@ -2,8 +2,8 @@
 
     python benchmarks/generate.py [--plugins 1000] [--rounds 5]
 
-Each round uses a new home. On ext4 the kernel searches long for inodes that were not freed within the last minute: after
-something has removed thousands of files, writing takes a second more.
+Each round uses a new home. On ext4 the kernel searches long for inodes that were not freed within the last minute:
+after something has removed thousands of files, writing takes a second more.
 """
 
 from __future__ import annotations

@@ -47,9 +47,18 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
+    collecting = gc.isenabled()
+    gc.disable()  # many objects that all stay: collecting would take a third of the time
+    try:
+        return _run(args)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _run(args: Namespace) -> int:
     from hiveot_supervisor.cli.context import load_launcher
 
-    gc.disable()  # a short life with many objects that all stay: collecting would take a third of the time
     launcher = _at_output(load_launcher(args), args)
     from hiveot_supervisor.generate import plan, write
 

@@ -72,6 +72,8 @@ def write(plan: Plan, *, force: bool = False) -> list[Change]:
     with _errors("prepare the folders"):
         _make_folders(plan)
     with _errors("write the generated files"), _locked(plan.swept):
+        for leftover in plan.swept.glob(".*.tmp"):  # of a `generate` that was killed; we hold the lock
+            leftover.unlink(missing_ok=True)
         changes = compare(plan)
         foreign = next((c for c in changes if c.kind is Kind.CHANGED and not _ours(c, plan)), None)
         if foreign is not None and not force:

@@ -3,7 +3,8 @@
 `PREFIX.exe`, `.key`, `.token`, `.certificate`, `.ca`, `.issuer` are empty files with the very modification time of the
 file that they stand for: a replaced, edited or restored file differs, whatever the clock did meanwhile. The
 modification time of `PREFIX.until` is when the first credential is due for renewal. A shell can compare all this
-without a fork (`[ a -nt b ]`). They are hints, never authority: without them the slow path verifies everything again.
+without a fork (`[ a -nt b ]`). They are hints, never authority: without them the slow path verifies everything again
+(as it does always where two file systems store times with different precision).
 """
 
 from __future__ import annotations

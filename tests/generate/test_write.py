@@ -53,6 +53,7 @@ def test_the_second_time_nothing_is_touched(home: Path) -> None:
     made = make(home, "a", "b")[1]
     assert {c.kind for c in write.write(made)} == {Kind.NEW}
     before = stamps(home)
+    (home / "generated/plugins/.a.sh.0123.tmp").write_text("left by a generate that was killed")
     assert write.write(made) == []
     assert stamps(home) == before
 

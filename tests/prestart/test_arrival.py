@@ -75,7 +75,7 @@ def known_batch() -> list[tuple[list[str], dict[str, str]]]:
 
 
 @settings(
-    max_examples=2,
+    max_examples=1,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking a batch would take long and explain little
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],

@@ -76,14 +76,24 @@ def make(home: Path, shell: list[str], plugin: Plugin, **settings: object) -> Ca
     return case
 
 
-@pytest.fixture(params=SHELLS)
-def case(request: pytest.FixtureRequest) -> Iterator[Case]:
+@pytest.fixture(scope="module", params=SHELLS)
+def shared(request: pytest.FixtureRequest) -> Iterator[Case]:
     with short_home("my ;home's") as home:
         program(home / "plugins/p", TELLS)
-        device = home / "device"
-        device.touch()
-        plugin = plugin_of(home, "p", args=("a b", "c"), create_cred=True, requires=(device,))
+        plugin = plugin_of(home, "p", args=("a b", "c"), create_cred=True, requires=(home / "device",))
         yield make(home, request.param, plugin)
+
+
+@pytest.fixture
+def case(shared: Case) -> Case:
+    """All files in place, verified, and the program executed at once."""
+    program(shared.home / "plugins/p", TELLS)
+    (shared.home / "device").touch()
+    for name in ("key", "token", "certificate", "ca", "issuer"):
+        shared.credential(name).write_text("something")
+    Path(shared.spec.reason_file).unlink(missing_ok=True)
+    shared.verify()
+    return shared
 
 
 def test_an_unchanged_plugin_is_executed_at_once_in_the_same_process(case: Case) -> None:
