@@ -14,7 +14,16 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 from hiveot_supervisor.hub.values import ActionStatus, ErrorValue, ThingValue
-from hiveot_supervisor.hub.wire import BadMessage, decode_json, encode_json, integer, mapping, text
+from hiveot_supervisor.hub.wire import (
+    MAX_MESSAGE,
+    MAX_SENT,
+    BadMessage,
+    decode_json,
+    encode_json,
+    integer,
+    mapping,
+    text,
+)
 
 
 class Operation(StrEnum):
@@ -193,18 +202,18 @@ _NOTIFICATION_OPTIONAL = {
 }
 
 
-def encode(message: Message) -> bytes:
+def encode(message: Message, *, limit: int = MAX_SENT) -> bytes:
     """The message as UTF-8 JSON. Raises BadMessage when a value in it has no JSON form or it is too large."""
-    return encode_json(message.to_json())
+    return encode_json(message.to_json(), limit=limit)
 
 
-def decode(data: bytes | str) -> Message:
+def decode(data: bytes | str, *, limit: int = MAX_MESSAGE) -> Message:
     """Read one message, in the form of the hub or of hivekit. Unknown members are ignored.
 
     Raises BadMessage for everything that is not a message: no JSON, not an object, unknown messageType, a member of
-    the wrong type, larger than MAX_MESSAGE.
+    the wrong type, larger than `limit`.
     """
-    return from_json(decode_json(data))
+    return from_json(decode_json(data, limit=limit))
 
 
 def from_json(data: Any) -> Message:

@@ -12,8 +12,9 @@ from hiveot_supervisor.clock import Clock, iso8601
 from hiveot_supervisor.errors import HubError, HubUnavailable, RequestTimeout
 from hiveot_supervisor.hub import topics
 from hiveot_supervisor.hub.client import Right
+from hiveot_supervisor.hub.link import complete
 from hiveot_supervisor.hub.messages import Operation, RequestMessage, ResponseMessage, decode, encode, new_id
-from hiveot_supervisor.hub.mqtt_link import Link, complete
+from hiveot_supervisor.hub.mqtt_link import Link
 
 
 @dataclass(frozen=True, slots=True)

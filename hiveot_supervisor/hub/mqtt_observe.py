@@ -12,8 +12,9 @@ from hiveot_supervisor.errors import HubError, HubUnavailable
 from hiveot_supervisor.hub import topics
 from hiveot_supervisor.hub.client import Notification, NotificationKind, Observer
 from hiveot_supervisor.hub.limitlog import LimitedLog
+from hiveot_supervisor.hub.link import complete
 from hiveot_supervisor.hub.messages import NotificationMessage, decode
-from hiveot_supervisor.hub.mqtt_link import Link, complete
+from hiveot_supervisor.hub.mqtt_link import Link
 from hiveot_supervisor.hub.wire import BadMessage, decode_json
 
 log = logging.getLogger("hiveot.hub")

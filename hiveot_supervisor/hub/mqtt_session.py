@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from hiveot_supervisor.errors import HubUnavailable
 from hiveot_supervisor.hub.client import Account
+from hiveot_supervisor.hub.login import client_tls, describe, read_token
 from hiveot_supervisor.hub.reconnect import MQTT5, Ending
 from hiveot_supervisor.hub.wire import MAX_MESSAGE
 
@@ -96,7 +96,7 @@ class Session:
         try:
             client = self._open()
         except (OSError, ValueError) as exc:  # includes ssl.SSLError and UnicodeDecodeError
-            return Ending.UNREACHABLE, describe(exc, self._login)
+            return Ending.UNREACHABLE, describe(exc, self._login.host, self._login.port, self._login.account)
         deadline = time.monotonic() + LOGIN_TIMEOUT
         try:
             while self._ending is None:
@@ -162,8 +162,8 @@ class Session:
             reconnect_on_failure=False,
         )
         client.connect_timeout = CONNECT_TIMEOUT
-        client.username_pw_set(login.account.client_id, _token(login.account))
-        client.tls_set_context(_tls(login.account))
+        client.username_pw_set(login.account.client_id, read_token(login.account))
+        client.tls_set_context(client_tls(login.account))
         if login.will is not None:
             client.will_set(login.will[0], login.will[1], qos=1, retain=True)
         client.on_socket_open = _no_delay
@@ -243,53 +243,6 @@ class Session:
         except UnicodeDecodeError:
             return
         self._sink.message(Incoming(topic, bytes(message.payload), bool(message.retain)))
-
-
-def describe(exc: Exception, login: Login) -> str:
-    """Why a connection could not be made, in words for people."""
-    where = f"{login.host}:{login.port}"
-    if isinstance(exc, _FileProblem):
-        return str(exc)
-    if isinstance(exc, ssl.SSLCertVerificationError):
-        return f"the certificate of {where} is not trusted by {login.account.ca_file}: {exc.verify_message}"
-    if isinstance(exc, ssl.SSLError):
-        return f"TLS with {where} failed: {exc.reason or exc}"
-    if isinstance(exc, ConnectionRefusedError):
-        return f"nothing listens on {where}"
-    if isinstance(exc, TimeoutError):
-        return f"{where} does not answer"
-    if isinstance(exc, socket.gaierror):
-        return f"host name {login.host} is not known"
-    return f"{where}: {exc}"
-
-
-def _token(account: Account) -> str:
-    """The token as it is in the file now; a new one must not need a restart. Raises OSError with words for people."""
-    try:
-        text = account.token_file.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        raise _FileProblem(f"the token file {account.token_file} does not exist yet") from None
-    except (OSError, UnicodeDecodeError) as exc:
-        raise _FileProblem(f"the token file {account.token_file} cannot be read: {exc}") from exc
-    if not text:
-        raise _FileProblem(f"the token file {account.token_file} is empty")
-    return text
-
-
-def _tls(account: Account) -> ssl.SSLContext:
-    """A context that trusts the hub's CA alone and checks the host name. Raises OSError with words for people."""
-    try:
-        context = ssl.create_default_context(cafile=str(account.ca_file))
-    except FileNotFoundError:
-        raise _FileProblem(f"the CA certificate {account.ca_file} does not exist yet") from None
-    except OSError as exc:
-        raise _FileProblem(f"the CA certificate {account.ca_file} cannot be read: {exc}") from exc
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
-
-
-class _FileProblem(OSError):
-    """A file that the login needs is missing or unreadable."""
 
 
 def _no_delay(client: paho.Client, userdata: Any, sock: Any) -> None:

@@ -87,8 +87,17 @@ def succeeded(state: RetryState, now: float) -> RetryState:
     )
 
 
-def next_try(state: RetryState, ending: Ending, now: float, *, loopback: bool, jitter: float) -> Retry:
-    """What to do after `ending`. jitter: a random number from -1 to 1."""
+def next_try(
+    state: RetryState,
+    ending: Ending,
+    now: float,
+    *,
+    loopback: bool,
+    jitter: float,
+    slow_limit: float = SLOW_LIMIT,
+) -> Retry:
+    """What to do after `ending`. jitter: a random number from -1 to 1; slow_limit: longest delay while the hub is away,
+    seconds."""
     if state.outage_since is None:
         state = replace(state, outage_since=now)
     match ending:
@@ -103,13 +112,15 @@ def next_try(state: RetryState, ending: Ending, now: float, *, loopback: bool, j
                 return Retry(replace(state, version=MQTT311), 0.0)
             state = replace(state, version=MQTT5)
         case Ending.LOST | Ending.TAKEN_OVER:
-            return _after_loss(state, ending, now, loopback=loopback, jitter=jitter)
+            return _after_loss(state, ending, now, loopback=loopback, jitter=jitter, slow_limit=slow_limit)
     gone = state.gone or ending is Ending.UNREACHABLE
     state = replace(state, attempts=state.attempts + 1, gone=gone)
-    return _backoff(state, now, loopback=loopback, jitter=jitter)
+    return _backoff(state, now, loopback=loopback, jitter=jitter, slow_limit=slow_limit)
 
 
-def _after_loss(state: RetryState, ending: Ending, now: float, *, loopback: bool, jitter: float) -> Retry:
+def _after_loss(
+    state: RetryState, ending: Ending, now: float, *, loopback: bool, jitter: float, slow_limit: float
+) -> Retry:
     """Count take-overs. MQTT 3.1.1 does not tell them: there, losing a connection that had been lost before, while the
     hub itself never went, is one."""
     short = now - state.login_at < TAKE_OVER_PERIOD
@@ -120,15 +131,15 @@ def _after_loss(state: RetryState, ending: Ending, now: float, *, loopback: bool
     state = replace(state, take_overs=recent, contested=contested)
     if contested:
         return Retry(state, _spread(CONTESTED_DELAY, jitter), contested=True)
-    return _backoff(state, now, loopback=loopback, jitter=jitter)
+    return _backoff(state, now, loopback=loopback, jitter=jitter, slow_limit=slow_limit)
 
 
-def _backoff(state: RetryState, now: float, *, loopback: bool, jitter: float) -> Retry:
+def _backoff(state: RetryState, now: float, *, loopback: bool, jitter: float, slow_limit: float) -> Retry:
     outage = now - (state.outage_since if state.outage_since is not None else now)
     if (loopback or not state.reached) and outage < FAST_PERIOD:
         exponent = min(state.attempts, 20)
         return Retry(state, min(FAST_LIMIT, FAST_FIRST * 1.5**exponent))
-    delay = min(SLOW_LIMIT, SLOW_FIRST * 2 ** min(state.slow, 10))
+    delay = min(slow_limit, SLOW_FIRST * 2 ** min(state.slow, 10))
     return Retry(replace(state, slow=state.slow + 1), _spread(delay, jitter))
 
 

@@ -19,7 +19,7 @@ class BadMessage(HubError):
     """What was received is not a message of the protocol."""
 
 
-def encode_json(value: Any) -> bytes:
+def encode_json(value: Any, *, limit: int = MAX_SENT) -> bytes:
     """A value as compact UTF-8 JSON. Raises BadMessage when it has no JSON form (NaN, objects) or is too large."""
     try:
         compact = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
@@ -29,15 +29,15 @@ def encode_json(value: Any) -> bytes:
             data = json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as exc:
         raise BadMessage("a value cannot be sent as JSON", why=str(exc)) from exc
-    if len(data) > MAX_SENT:
-        raise BadMessage("a message is too large to be sent", why=f"{len(data)} bytes, limit {MAX_SENT}")
+    if len(data) > limit:
+        raise BadMessage("a message is too large to be sent", why=f"{len(data)} bytes, limit {limit}")
     return data
 
 
-def decode_json(data: bytes | str) -> Any:
-    """Parse JSON text strictly (no NaN). Raises BadMessage when it is none or larger than MAX_MESSAGE."""
-    if len(data) > MAX_MESSAGE:
-        raise BadMessage("a message is too large", why=f"{len(data)} bytes, limit {MAX_MESSAGE}")
+def decode_json(data: bytes | str, *, limit: int = MAX_MESSAGE) -> Any:
+    """Parse JSON text strictly (no NaN). Raises BadMessage when it is none or larger than `limit`."""
+    if len(data) > limit:
+        raise BadMessage("a message is too large", why=f"{len(data)} bytes, limit {limit}")
     try:
         return json.loads(data, parse_constant=_no_constant)
     except (ValueError, RecursionError) as exc:

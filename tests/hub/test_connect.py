@@ -14,8 +14,9 @@ from hiveot_supervisor.errors import HubError
 from hiveot_supervisor.hub.client import Account
 from hiveot_supervisor.hub.connect import make_client
 from hiveot_supervisor.hub.limitlog import LimitedLog
+from hiveot_supervisor.hub.link import Address
 from hiveot_supervisor.hub.mqtt import MqttHubClient
-from hiveot_supervisor.hub.mqtt_link import Address, parse_url
+from hiveot_supervisor.hub.mqtt_link import parse_url
 
 ACCOUNT = Account("launcher", Path("/nowhere/launcher.token"), Path("/nowhere/ca.pem"))
 

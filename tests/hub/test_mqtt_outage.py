@@ -21,7 +21,7 @@ from fakes.brokers import Broker, make_certificates
 from fakes.wait import wait_until
 
 from hiveot_supervisor.errors import HubRefused, HubUnavailable
-from hiveot_supervisor.hub import mqtt_link, reconnect
+from hiveot_supervisor.hub import link, mqtt_link, reconnect
 from hiveot_supervisor.hub.client import Account, Notification, NotificationKind
 from hiveot_supervisor.hub.mqtt import MqttHubClient
 
@@ -242,7 +242,7 @@ def test_a_broker_that_just_closes_on_mqtt_5(broker: Broker) -> None:
 def test_messages_that_come_too_fast_are_dropped(
     broker: Broker, connect: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(mqtt_link, "MAX_BACKLOG_BYTES", 20_000)
+    monkeypatch.setattr(link, "MAX_BACKLOG_BYTES", 20_000)
     watcher, recorder = connect(broker, "admin", agent=False)
     gate, got = threading.Event(), []
 
