@@ -8,6 +8,7 @@ import queue
 import resource
 import signal
 import sys
+from pathlib import Path
 from typing import BinaryIO
 
 import pytest
@@ -378,6 +379,8 @@ def test_a_listener_that_is_too_slow_is_told_of_the_gap(daemon: Supervisord) -> 
     wait_until(lambda: out.exists() and "first" in out.read_text())
     pid = daemon.info("launcher").pid
     os.kill(pid, signal.SIGSTOP)
+    threads = list(Path(f"/proc/{pid}/task").iterdir())
+    wait_until(lambda: all(") T " in (thread / "stat").read_text() for thread in threads))
     for number in range(20):
         daemon.client.send_remote_event("n", str(number))
     wait_until(lambda: daemon.log_count("buffer overflowed, discarding") == 14)

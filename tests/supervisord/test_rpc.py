@@ -18,6 +18,7 @@ from fakes.supervisords import SUPERVISORD, Supervisord, supervisord
 from fakes.wait import wait_until
 
 from hiveot_supervisor.errors import ExitCode, SupervisordFault, SupervisordUnreachable
+from hiveot_supervisor.supervisord.process import kill_group
 from hiveot_supervisor.supervisord.rpc import SupervisordClient, clear_stale
 from hiveot_supervisor.supervisord.states import EventName, Fault, Mood, ProcessState
 
@@ -194,11 +195,12 @@ def test_shutdown_and_what_can_be_seen_of_it(daemon: Supervisord, bare: bool) ->
     if bare:
         daemon.extension = None
     daemon.program(
-        "stubborn", daemon.script("stubborn", "trap '' TERM\necho\nwhile :; do sleep 0.1; done"), stopwaitsecs=1
+        "stubborn", daemon.script("stubborn", "trap '' TERM\necho\nwhile :; do sleep 0.1; done"), stopwaitsecs=60
     )
     daemon.start()
-    daemon.begin("stubborn")
-    daemon.client.state()
+    pid = daemon.begin("stubborn")
+    ignored = f"/proc/{pid}/status"
+    wait_until(lambda: int(Path(ignored).read_text().split("SigIgn:")[1].split()[0], 16) >> (signal.SIGTERM - 1) & 1)
     daemon.client.shutdown()
     wait_until(lambda: daemon.client.state() is Mood.SHUTDOWN)
     daemon.client.shutdown()  # nothing to do, no error
@@ -210,6 +212,7 @@ def test_shutdown_and_what_can_be_seen_of_it(daemon: Supervisord, bare: bool) ->
         assert daemon.info("stubborn").state in (ProcessState.STOPPING, ProcessState.RUNNING)
     with pytest.raises(SupervisordFault):
         daemon.client.start("stubborn")
+    kill_group(pid)
     assert daemon.process is not None
     daemon.process.wait(10)
     with pytest.raises(SupervisordUnreachable):
@@ -329,6 +332,7 @@ def test_no_permission(daemon: Supervisord) -> None:
     code = f"""
 import os, sys
 from pathlib import Path
+from hiveot_supervisor.supervisord.process import kill_group
 from hiveot_supervisor.supervisord.rpc import SupervisordClient
 import http.client, xmlrpc.client
 os.setgid({nobody}); os.setuid({nobody})
