@@ -13,12 +13,14 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hiveot_supervisor.cli.output import paint, print_json, say, use_color
 from hiveot_supervisor.errors import ExitCode, UsageError
-from hiveot_supervisor.generate.write import Change
 from hiveot_supervisor.model import Launcher
+
+if TYPE_CHECKING:
+    from hiveot_supervisor.generate.write import Change
 
 _EPILOG = """\
 examples:
