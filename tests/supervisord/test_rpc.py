@@ -402,7 +402,11 @@ def test_a_pidfile_whose_pid_went_to_somebody_else(daemon: Supervisord) -> None:
     assert SUPERVISORD.exists()
 
 
-@pytest.mark.parametrize("content", ["", "nonsense", "99999999", "-1", str(os.getpid())])
+@pytest.mark.parametrize(
+    "content",
+    ["", "nonsense", "99999999", "-1", str(os.getpid())],
+    ids=["empty", "nonsense", "unused", "negative", "ours"],
+)
 def test_a_pidfile_that_names_no_supervisord(daemon: Supervisord, content: str) -> None:
     daemon.pidfile.write_text(content)
     assert clear_stale(daemon.socket, daemon.pidfile)
