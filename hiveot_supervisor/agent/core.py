@@ -34,6 +34,8 @@ from hiveot_supervisor.supervisord.states import Fault, ProcessState
 
 log = logging.getLogger(__name__)
 
+_RELEASED = "released"
+
 LAST_LOG_LINES = 20
 LAST_LOG_SIZE = 4000
 """Lines and characters of a plugin's log that go into the event of its end."""
@@ -135,6 +137,8 @@ class Agent:
         same_boot: this supervisord is the one that the stored records are about. Otherwise what ran then is lost.
         """
         now = self.now()
+        self.released = same_boot and self.state.meta(_RELEASED) == "yes"
+        self.state.set_meta(_RELEASED, "yes" if self.released else "no")
         records = self.state.records()
         processes = {p.name: p for p in snapshot}
         with self.state.transaction():
@@ -403,7 +407,7 @@ class Agent:
     def hub_answers(self) -> None:
         """The account service is there: release the start, and make the credentials that are missing."""
         self.hub_ready = True
-        self.released = True
+        self._set_released()
         now = self.now().mono
         for entry in self.table.plugins:
             if self._lacks_credentials(entry):
@@ -451,8 +455,14 @@ class Agent:
     def _release(self, mono: float) -> None:
         waited = mono - self._started_at
         if not self.released and waited >= self.launcher.runtime_timeout:
-            self.released = True
+            self._set_released()
             log.error("no hub for %.0f s; starting the plugins that have their credentials", waited)
+
+    def _set_released(self) -> None:
+        """From now on plugins are started; an agent that is killed goes on with that."""
+        if not self.released:
+            self.released = True
+            self.state.set_meta(_RELEASED, "yes")
 
     def _start_due(self, mono: float) -> None:
         if not self.released:

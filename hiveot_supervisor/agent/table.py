@@ -156,7 +156,7 @@ class Table:
         entry.alive_failures = 0
         entry.watches = Watches()
         entry.pid = 0
-        entry.cause = entry.intent or Cause.OPERATOR
+        entry.cause = entry.intent or (Cause.OPERATOR if entry.managed else Cause.AUTOSTART)
         if entry.cause is Cause.OPERATOR:
             entry.enabled = True
             entry.backoff = Backoff()
