@@ -74,8 +74,16 @@ class SupervisordClient:
         return [from_struct(struct) for struct in self._call("supervisor.getAllProcessInfo")]
 
     def start(self, name: str) -> None:
-        """Start a process. Success means forked; faults: ALREADY_STARTED, BAD_NAME, NO_FILE, NOT_EXECUTABLE, …"""
-        self._call("supervisor.startProcess", name, False)
+        """Start a process. Success means tried: EXITED, BACKOFF or FATAL may follow at once, as events.
+
+        Faults: ALREADY_STARTED, BAD_NAME, NO_FILE, NOT_EXECUTABLE, …; then nothing was tried and no event comes.
+        """
+        try:
+            self._call("supervisor.startProcess", name, False)
+        except SupervisordFault as fault:
+            # it ended (or fork failed) before the answer was made; the events tell, as if it had lived a moment longer
+            if fault.code != Fault.SPAWN_ERROR:
+                raise
 
     def stop(self, name: str) -> None:
         """Send the stop signal; supervisord kills after stopwaitsecs. Fault NOT_RUNNING when it does not run."""

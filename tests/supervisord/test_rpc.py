@@ -114,6 +114,24 @@ def test_start_of_what_runs_is_a_fault(running: Supervisord) -> None:
     running.await_state("sleeper", ProcessState.STOPPED)
 
 
+def test_a_process_that_ends_before_the_answer_was_started_all_the_same(daemon: Supervisord) -> None:
+    """supervisord answers SPAWN_ERROR when it reaps a failed process within the request."""
+    (daemon.folder / "slow.py").write_text(
+        "import time\nfrom hiveot_supervisor.supervisord.extension import make_extension\n"
+        "def factory(s, **config):\n    stock = s.reap\n"
+        "    def reap(*args, **keywords):\n        time.sleep(0.1)\n        stock(*args, **keywords)\n"
+        "    s.reap = reap\n    return make_extension(s)\n"
+    )
+    daemon.extension = "supervisor.rpcinterface_factory = slow:factory"
+    daemon.program("fails", "/bin/false")
+    daemon.start()
+    daemon.client.start("fails")
+    assert daemon.info("fails").exitcode == 1
+    daemon.await_event("fails", ProcessState.EXITED)
+    with pytest.raises(SupervisordFault, match="could not be started"):
+        daemon.client._call("supervisor.startProcess", "fails", False)
+
+
 def test_signal_reaches_the_process(running: Supervisord) -> None:
     for sig in ("USR1", signal.SIGUSR1, "SIGUSR1"):
         running.begin("sleeper")
