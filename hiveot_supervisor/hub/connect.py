@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from hiveot_supervisor.errors import HubError
 from hiveot_supervisor.hub.client import Account, HubClient
 
 
 def make_client(
     url: str, account: Account, *, agent: bool = True, instance: str | None = None, version: str = ""
 ) -> HubClient:
-    """A client for the hub at `url`, not started yet.
+    """A client for the hub at `url` (`mqtts:` or `wss:`), not started yet.
 
-    agent: see `hub.mqtt.MqttHubClient`. Raises HubError when there is no binding for the URL.
+    agent, instance, version: see `hub.mqtt.MqttHubClient`. Raises HubError when there is no binding for the URL.
     """
-    if url.startswith("wss:"):
-        raise HubError(
-            "the websocket binding is not yet supported",
-            why=url,
-            hint="set hub.url to mqtts://host:8883",
-        )
+    if url.startswith(("wss:", "ws:")):
+        from hiveot_supervisor.hub.wss import WssHubClient
+
+        return WssHubClient(url, account, agent=agent)
     from hiveot_supervisor.hub.mqtt import MqttHubClient
 
     return MqttHubClient(url, account, agent=agent, instance=instance, version=version)

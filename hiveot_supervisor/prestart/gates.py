@@ -17,7 +17,7 @@ from hiveot_supervisor.prestart.spec import Spec
 HUB_TIMEOUT = 3.0
 """Seconds for a connection to the hub's port."""
 
-_PORTS = {"mqtts": 8883, "wss": 443}
+_PORTS = {"mqtts": 8883, "wss": 8444}
 _ELF = b"\x7fELF"
 _HEADER = 256
 """Bytes that Linux reads to find out how to execute a file (BINPRM_BUF_SIZE)."""

@@ -17,14 +17,14 @@ from hiveot_supervisor.hub.limitlog import LimitedLog
 from hiveot_supervisor.hub.link import Address
 from hiveot_supervisor.hub.mqtt import MqttHubClient
 from hiveot_supervisor.hub.mqtt_link import parse_url
+from hiveot_supervisor.hub.wss import WssHubClient
 
 ACCOUNT = Account("launcher", Path("/nowhere/launcher.token"), Path("/nowhere/ca.pem"))
 
 
 def test_scheme_chooses_the_binding() -> None:
     assert isinstance(make_client("mqtts://localhost:8883", ACCOUNT), MqttHubClient)
-    with pytest.raises(HubError, match="not yet supported"):
-        make_client("wss://localhost:8444/wot/wss", ACCOUNT)
+    assert isinstance(make_client("wss://localhost:8444/wot/wss", ACCOUNT), WssHubClient)
 
 
 @pytest.mark.parametrize(
@@ -70,10 +70,11 @@ def test_imports_are_few() -> None:
         m: {n for n in imported(f"hiveot_supervisor.hub.{m}") if n not in sys.stdlib_module_names} for m in MODULES
     }
     mine = {"hiveot_supervisor"}
-    assert outside == {m: mine | {"paho"} if m == "mqtt" else mine for m in MODULES}
+    library = {"mqtt": {"paho"}, "wss": {"websockets"}}
+    assert outside == {m: mine | library.get(m, set()) for m in MODULES}
 
 
-MODULES = ("client", "messages", "topics", "thing", "requests", "reconnect", "connect", "mqtt")
+MODULES = ("client", "messages", "topics", "thing", "requests", "reconnect", "connect", "mqtt", "wss")
 
 
 def test_provoked_log_lines_are_limited(caplog: pytest.LogCaptureFixture) -> None:
