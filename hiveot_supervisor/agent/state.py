@@ -112,7 +112,8 @@ class State:
         db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
-        db.executescript(_SCHEMA)
+        # one transaction: a reader that finds the first table must find all
+        db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}COMMIT;")
         db.execute("SELECT COUNT(*) FROM plugin").fetchone()
         return db
 
