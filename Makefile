@@ -23,7 +23,7 @@ run: $(VENV)/.hub ## the hub and the example plugins in ./home, with their event
 	@exec $(BIN)/hiveot-launcher --home "$(DIR)" up
 
 test: $(VENV)/.dev ## all tests; those for which a program is missing are skipped and say so
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## style, format and types
 	$(BIN)/ruff check . $(PROGRAMS)
