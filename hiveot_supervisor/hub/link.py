@@ -169,7 +169,7 @@ class BaseLink(Generic[S]):
     def _receive(self, size: int, deliver: Callable[[], None]) -> None:
         """Have `deliver` called in the dispatch thread; dropped when too many bytes (`size`) await that."""
         with self._changed:
-            fits = self._backlog + size <= MAX_BACKLOG_BYTES
+            fits = not self._backlog or self._backlog + size <= MAX_BACKLOG_BYTES  # a single large one is fine
             if fits:
                 self._backlog += size
         if fits:

@@ -35,6 +35,8 @@ from hiveot_supervisor.hub.login import client_tls, describe, read_token
 from hiveot_supervisor.hub.reconnect import Ending
 
 log = logging.getLogger("hiveot.hub")
+_library = logging.getLogger("hiveot.hub.websockets")
+_library.setLevel(logging.WARNING)  # at debug level the library would log the token
 
 CONNECT_TIMEOUT = 5.0  # of TCP and of TLS, seconds
 LOGIN_TIMEOUT = 10.0  # from TLS to the answer of the upgrade, seconds
@@ -164,7 +166,7 @@ class _Loop:
         self._login = login
         self._sink = sink
         self._wake = wake
-        self._protocol = ClientProtocol(parse_uri(login.url), max_size=MAX_FRAME)
+        self._protocol = ClientProtocol(parse_uri(login.url), max_size=MAX_FRAME, logger=_library)
         self._out = bytearray()
         self._parts: list[bytes] = []  # of a fragmented message
         self._written = 0  # highest number given to the protocol
@@ -287,7 +289,8 @@ class _Loop:
         if self._ending is None and not self.ready and self._protocol.handshake_exc is not None:
             self._finish(Ending.NOT_READY, f"what listens there is no HiveOT hub: {self._protocol.handshake_exc}")
         if self._ending is None and self._protocol.parser_exc is not None:
-            self._lost(str(self._protocol.parser_exc))
+            failure = self._protocol.parser_exc
+            self._lost("" if isinstance(failure, EOFError) else str(failure))
 
     def _answered(self, response: Response) -> None:
         """The answer to the upgrade."""
