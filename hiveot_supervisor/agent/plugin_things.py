@@ -100,10 +100,10 @@ class Board:
         self._resources.clear()
         self._described.clear()
 
-    def publish(self, entries: list[Entry], usage: Callable[[str], Usage | None], wall: float, mono: float) -> None:
-        """Tell what changed since the last call."""
-        if not self._hub.connected:
-            return
+    def publish(
+        self, entries: list[Entry], gone: set[str], usage: Callable[[str], Usage | None], wall: float, mono: float
+    ) -> None:
+        """Tell what changed about `entries` since the last call; plugins in `gone` are no longer configured."""
         for entry in entries:
             name = entry.plugin.id
             key = (
@@ -120,7 +120,7 @@ class Board:
                 self._told[name] = key
                 self._tell(entry, usage(name), wall, mono)
             self._tell_resources(entry, usage(name))
-        for name in self._described - {e.plugin.id for e in entries}:
+        for name in gone & self._described:
             self._hub.remove_td(thing_id(name))
             self._described.discard(name)
             self._told.pop(name, None)

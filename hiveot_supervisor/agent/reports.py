@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from hiveot_supervisor.agent import reconcile
 from hiveot_supervisor.agent.core import Agent
 from hiveot_supervisor.agent.table import Exit
 from hiveot_supervisor.model import Cause
@@ -32,7 +33,7 @@ class Reports:
         """One item of the listener thread."""
         if isinstance(event, Gap):
             log.warning("supervisord's event buffer overflowed; comparing with its process list")
-            self._agent.resync(self._snapshot())
+            reconcile.resync(self._agent, self._snapshot())
         elif not isinstance(event, Event):
             log.warning("supervisord sent something unexpected: %r", event)
         elif event.name.startswith("PROCESS_STATE_"):

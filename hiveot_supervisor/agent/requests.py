@@ -124,7 +124,7 @@ class Requests:
 
     def info(self, entry: Entry) -> dict[str, Any]:
         """PluginInfo of an entry, with its last resource sample."""
-        usage = self._agent.usage.get(entry.plugin.id)
+        usage = self._agent.teller.usage.get(entry.plugin.id)
         return things.plugin_info(
             entry, self._agent.clock.wall(), cpu=usage.cpu if usage else None, rss=usage.rss if usage else None
         )

@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from hiveot_supervisor import __version__
+from hiveot_supervisor.agent import reconcile
 from hiveot_supervisor.agent.core import Agent
 from hiveot_supervisor.agent.folder import FolderWatch
+from hiveot_supervisor.agent.health import Health
 from hiveot_supervisor.agent.inbox import (
     Asked,
     Delivered,
@@ -113,6 +115,7 @@ class Service:
             clock=SystemClock(),
         )
         self.requests = Requests(self.agent)
+        self.health = Health(self.agent)
         self.reports = Reports(self.agent, snapshot=self.snapshot, reload=self.reload)
         self.monitor = Monitor()
         self._sample_due = 0.0
@@ -154,7 +157,7 @@ class Service:
     def _begin(self) -> None:
         identity = f"{self._supervisord}:{start_time(self._supervisord)}"
         same_boot = self.state.meta("supervisord") == identity
-        self.agent.begin(self.snapshot(), same_boot=same_boot)
+        reconcile.begin(self.agent, self.snapshot(), same_boot=same_boot)
         self.state.set_meta("supervisord", identity)
         log.info("launcher agent %s, supervisord %d%s", __version__, self._supervisord, " (again)" if same_boot else "")
 
@@ -172,7 +175,7 @@ class Service:
     def reload(self) -> None:
         """Take a new generated/launcher.json over, if it can be read."""
         try:
-            self.agent.reconfigure(read_launcher(self.generated))
+            reconcile.reconfigure(self.agent, read_launcher(self.generated))
         except ConfigError as error:
             log.error("%s", error)
 
@@ -225,7 +228,7 @@ class Service:
             case HubDown(reason, _):
                 self.agent.hub_lost(reason)
             case Probed():
-                self.agent.probed(item)
+                self.health.probed(item)
             case Asked(request):
                 self.requests.handle(request)
             case Provisioned(plugin, error, retry):
@@ -272,10 +275,10 @@ class Service:
         roots = {name: e.pid for name, e in self.agent.table.entries.items() if e.running}
         usage, foreign = self.monitor.look(roots, self._supervisord)
         strays = find_strays(self.agent.launcher.plugins, foreign, str(self.paths.home))
-        self.agent.sampled(usage, strays)
+        self.health.sampled(usage, strays)
         plugins = {
             name: {"pid": roots[name], "cpu": u.cpu, "rss": u.rss, "processes": u.processes}
-            for name, u in self.agent.usage.items()
+            for name, u in usage.items()
         }
         target = self.paths.run / "samples.json"
         fresh = target.with_suffix(".new")

@@ -384,6 +384,7 @@ def restore(entry: Entry, record: Record, now: Now, *, same_boot: bool) -> None:
     if PluginState(record.state) in UP:
         entry.state = PluginState(record.state)
         entry.executed = True
+        entry.ready = same_boot and record.ready
         entry.started_mono = now.mono - max(0.0, now.wall - record.started)
     if not same_boot:
         return

@@ -113,7 +113,7 @@ def test_kill_9_of_supervisord_leaves_nothing_and_the_next_start_needs_no_hand_w
     names = ["one", "two", "stubborn"]
     for name in names:
         home.plugin(name, STUBBORN if name == "stubborn" else SLEEPER)
-    home.configure(*names)
+    home.configure(*names, extra="stop: {timeout: 1s}\n")
     home.up()
     assert len(home.processes()) >= 6
     os.kill(home.supervisord_pid, signal.SIGKILL)
@@ -274,7 +274,12 @@ def test_a_strangers_client_sees_events_and_the_thing_description(home: Home) ->
     assert "not authori" in (wrong.stdout + wrong.stderr).lower()
 
 
-def test_the_hub_serves_the_go_launchers_actions_by_role(home: Home) -> None:
+def test_the_hub_serves_the_go_launchers_actions_by_role() -> None:
+    with make_home(settings="startWait: 200\n") as home:
+        serve_the_go_launchers_actions(home)
+
+
+def serve_the_go_launchers_actions(home: Home) -> None:
     from hiveot_supervisor.errors import HubError
     from hiveot_supervisor.hub.client import Account, Right
     from hiveot_supervisor.hub.connect import make_client
@@ -282,7 +287,7 @@ def test_the_hub_serves_the_go_launchers_actions_by_role(home: Home) -> None:
     for name in ("one", "two"):
         home.plugin(name)
     home.plugin("failer", "#!/bin/sh\necho broken >&2\nexit 3\n")
-    home.configure("one", extra="startWait: 100\nautorestart: false\n".replace("startWait: 100\n", ""))
+    home.configure("one", extra="autorestart: false\n")
     home.up()
     ca = home.path / "certs/caCert.pem"
     admin = make_client(

@@ -1,0 +1,156 @@
+"""Tells others what happens: the stored record, the journal, the hub's events and properties.
+
+Every transition is stored together with its events in one transaction. Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+from typing import Any
+
+from hiveot_supervisor.agent import things
+from hiveot_supervisor.agent.monitor import Usage
+from hiveot_supervisor.agent.plugin_things import Board
+from hiveot_supervisor.agent.publisher import Publisher
+from hiveot_supervisor.agent.state import Event, State
+from hiveot_supervisor.agent.table import Entry, Exit, Now, Table, Transition, to_record
+from hiveot_supervisor.clock import Clock, iso8601
+from hiveot_supervisor.hub.client import HubClient
+from hiveot_supervisor.model import Cause
+from hiveot_supervisor.supervisord.logfiles import last_lines
+
+log = logging.getLogger(__name__)
+
+LAST_LOG_LINES = 20
+LAST_LOG_SIZE = 4000
+"""Lines and characters of a plugin's log that go into the event of its end."""
+
+_SIGNALS = {s.value: s.name for s in signal.Signals}
+
+
+class Teller:
+    """Used by the main loop only. `usage`: the last resource sample by plugin ID."""
+
+    def __init__(self, table: Table, state: State, hub: HubClient, publisher: Publisher, clock: Clock) -> None:
+        self.device = socket.gethostname()
+        self.usage: dict[str, Usage] = {}
+        self._table = table
+        self._state = state
+        self._hub = hub
+        self._publisher = publisher
+        self._clock = clock
+        self._board = Board(hub, self.device)
+        self._dirty: set[str] = set()
+        self._counts: tuple[int, int] | None = None
+
+    def _now(self) -> Now:
+        return Now(self._clock.monotonic(), self._clock.wall())
+
+    def tell(self, transition: Transition | None, *, inferred: bool = False) -> None:
+        """Store a transition and queue its events. inferred: nobody saw it happen."""
+        if transition is None:
+            return
+        entry = self._table.entries[transition.plugin]
+        now = self._now()
+        before, after = transition.previous.value, transition.state.value
+        log.info("%s: %s -> %s (%s) %s", transition.plugin, before, after, transition.cause.value, entry.note)
+        with self._state.transaction():
+            self.save(entry)
+            if not entry.managed:
+                return
+            if transition.event:
+                self._state.append(Event(now.wall, transition.event, transition.plugin, transition.plugin))
+            change = self._change(transition, entry, now)
+            if inferred:
+                change["inferred"] = True
+            self._state.append(Event(now.wall, things.STATE_CHANGED, transition.plugin, change))
+        self._publisher.added()
+
+    def event(self, name: str, plugin_id: str, **members: Any) -> None:
+        """Queue an event about a plugin; ID, device and time are added."""
+        now = self._clock.wall()
+        value = {"pluginID": plugin_id, **members, "device": self.device, "time": iso8601(now)}
+        self._state.append(Event(now, name, plugin_id, value))
+        self._publisher.added()
+
+    def save(self, entry: Entry) -> None:
+        """Store an entry that changed without a transition."""
+        self._dirty.add(entry.plugin.id)
+        self._state.save(to_record(entry, self._now()))
+
+    def _change(self, transition: Transition, entry: Entry, now: Now) -> dict[str, Any]:
+        exit_ = transition.exit or Exit()
+        stopped = transition.event == things.STOPPED
+        change = {
+            "pluginID": transition.plugin,
+            "state": transition.state.value,
+            "previous": transition.previous.value,
+            "cause": transition.cause.value,
+            "exitCode": None if exit_.signal else exit_.code,
+            "signal": _SIGNALS.get(exit_.signal, str(exit_.signal)) if exit_.signal else None,
+            "maxRss": exit_.max_rss,
+            "uptime": None if transition.uptime is None else round(transition.uptime, 3),
+            "startCount": entry.start_count,
+            "attempt": entry.backoff.failures or None,
+            "nextTry": None if entry.next_try is None else iso8601(now.wall + entry.next_try - now.mono),
+            "note": entry.note or None,
+            "ready": True if entry.ready else None,
+            "lastLog": last_log(entry) if stopped else None,
+            "device": self.device,
+            "time": iso8601(now.wall),
+        }
+        return {k: v for k, v in change.items() if v is not None}
+
+    # -- properties
+
+    def forget_told(self) -> None:
+        """The hub may have forgotten everything: tell it again."""
+        self._counts = None
+        self._board.forget()
+        self._dirty.update(e.plugin.id for e in self._table.plugins)
+
+    def sampled(self, usage: dict[str, Usage]) -> None:
+        """There are new resource figures."""
+        self.usage = usage
+        self._dirty.update(usage)
+
+    def publish_properties(self) -> None:
+        """Tell the hub what changed since the last call."""
+        if not self._hub.connected or not self._dirty:
+            return
+        entries = self._table.entries
+        changed = [entries[name] for name in sorted(self._dirty) if name in entries and entries[name].managed]
+        gone = {name for name in self._dirty if name not in entries}
+        self._dirty.clear()
+        now = self._now()
+        self._board.publish(changed, gone, self.usage.get, now.wall, now.mono)
+        self._publish_counts()
+
+    def _publish_counts(self) -> None:
+        plugins = self._table.plugins
+        counts = (len(plugins), sum(e.running for e in plugins))
+        if counts != self._counts:
+            self._counts = counts
+            self._hub.publish_property(things.THING_ID, "nrPlugins", counts[0])
+            self._hub.publish_property(things.THING_ID, "nrRunning", counts[1])
+
+    def removed(self, plugin_id: str) -> None:
+        """A plugin is no longer configured."""
+        self._dirty.add(plugin_id)
+
+
+def last_log(entry: Entry) -> list[str] | None:
+    """What a plugin that failed said last: bounded in lines and size, valid UTF-8, no control characters."""
+    if entry.plugin.log_file is None or entry.cause not in (Cause.CRASH, Cause.LIMIT, Cause.PROBE):
+        return None
+    lines: list[str] = []
+    left = LAST_LOG_SIZE
+    for line in reversed(last_lines(entry.plugin.log_file, LAST_LOG_LINES)):
+        clean = "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in line[:left])
+        lines.insert(0, clean)
+        left -= len(clean)
+        if left <= 0:
+            break
+    return lines
