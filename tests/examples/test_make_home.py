@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from fakes.brokers import free_port
+from fakes.ports import free_port
 from fakes.wait import wait_until
 
 from hiveot_supervisor.hub.client import Account, Notification, NotificationKind

@@ -29,6 +29,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from fakes.ports import free_port
 
 from hiveot_supervisor.hub.client import Account
 
@@ -206,11 +207,6 @@ def nats_subjects(topic: str) -> list[str]:
     """An MQTT filter as NATS subjects: `a/#` matches `a` too, `.` in a level is `//`."""
     subject = topic.replace(".", "//").replace("/", ".").replace("+", "*")
     return [subject[:-2], subject[:-1] + ">"] if subject.endswith(".#") else [subject]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def listens(port: int) -> bool:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as mqtt
+from fakes.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 LAUNCHER = [sys.executable, "-m", "hiveot_supervisor.cli.main"]
@@ -34,12 +35,6 @@ VISIBLE = ("hiveot/td/#", "hiveot/prop/#", "hiveot/event/#", "hiveot/presence/#"
 
 SLEEPER = "#!/bin/sh\nexec sleep 100000\n"
 STUBBORN = "#!/bin/sh\ntrap '' TERM INT\nwhile :; do sleep 1; done\n"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until(condition: Callable[[], Any], timeout: float = 20.0, what: str = "") -> Any:
