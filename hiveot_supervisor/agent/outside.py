@@ -15,7 +15,7 @@ from pathlib import Path
 from hiveot_supervisor.agent.inbox import Provisioned
 from hiveot_supervisor.agent.table import Entry, Gate
 from hiveot_supervisor.credentials import provision
-from hiveot_supervisor.errors import CredentialError, ExitCode, HiveotError, HubUnavailable, RequestTimeout
+from hiveot_supervisor.errors import ExitCode, HiveotError, HubUnavailable, RequestTimeout
 from hiveot_supervisor.hub.client import HubClient
 from hiveot_supervisor.model import Paths
 from hiveot_supervisor.prestart import spec, verified
@@ -75,18 +75,29 @@ class BackgroundCredentials:
         """All that is needed is there and not expired (a renewal may be due)."""
         try:
             status = provision.inspect(provision.Files.of(self._paths, plugin_id))
-        except (CredentialError, OSError):
+            certificate = self._certificate_wanted(self._program(plugin_id))
+        except (HiveotError, OSError):
             return False
-        return not provision.plan(status, now=time.time()).must
+        return not provision.plan(status, now=time.time(), certificate=certificate).must
 
     def _ensure(self, plugin_id: str) -> None:
         files = provision.Files.of(self._paths, plugin_id)
-        provision.ensure(files, provision.ask_via(self._hub), now=time.time)
-        program = spec.load(str(self._paths.plugin_dir / f"{plugin_id}.json"))
+        program = self._program(plugin_id)
+        wanted = self._certificate_wanted(program)
+        ask = provision.ask_via(self._hub)
+        provision.ensure(files, ask, now=time.time, certificate=wanted)
         stamps = verified.look(program)
-        outcome = provision.ensure(files, provision.ask_via(self._hub), now=time.time)  # nothing to do: verifies
+        outcome = provision.ensure(files, ask, now=time.time, certificate=wanted)  # nothing to do: verifies
         if outcome.valid_until > time.time():
             verified.mark(program, stamps, outcome.valid_until)
+
+    def _program(self, plugin_id: str) -> spec.Spec:
+        return spec.load(str(self._paths.plugin_dir / f"{plugin_id}.json"))
+
+    @staticmethod
+    def _certificate_wanted(program: spec.Spec) -> bool:
+        """HiveOT's own hub issues none."""
+        return program.credentials is not None and program.credentials.certificate_wanted
 
     def prepare(self, plugin_id: str) -> None:
         """Queue a plugin; a `Provisioned` item tells the outcome."""
