@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from fakes.examples import ACCOUNT, Home, Watcher
 from fakes.wait import wait_until
@@ -102,5 +104,14 @@ def test_it_ends_at_once_in_the_middle_of_a_long_pause(home: Home, without_mosqu
     started = time.monotonic()
     assert run.terminate() == 0
     assert time.monotonic() - started < 2
-    with pytest.raises(ProcessLookupError):
-        os.killpg(run.process.pid, 0)  # its `sleep` is gone too
+    wait_until(lambda: not alive(run.process.pid), what="its `sleep` is gone too")
+
+
+def alive(group: int) -> list[int]:
+    """The processes of a process group that are more than a zombie."""
+    found = []
+    for process in psutil.process_iter(["status"]):
+        with contextlib.suppress(ProcessLookupError):
+            if os.getpgid(process.pid) == group and process.info["status"] != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found
