@@ -1,0 +1,165 @@
+"""The whole launcher with N sleeping plugins: start, latencies, list, stop, memory and idle CPU, on this machine.
+
+Usage: python benchmarks/bench_whole.py [N]    (default 50)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import statistics
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+import psutil
+from fakes.home import Home, home, until
+
+from hiveot_supervisor.hub.client import Account, Right
+from hiveot_supervisor.hub.connect import make_client
+
+EVENT = "hiveot/event/launcher/Admin/"
+
+
+def quantiles(samples: list[float]) -> str:
+    """Median and 99th percentile in ms."""
+    ordered = sorted(samples)
+    p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
+    return f"p50 {1000 * statistics.median(ordered):6.1f} ms   p99 {1000 * p99:6.1f} ms   (n={len(ordered)})"
+
+
+def row(what: str, figure: str) -> None:
+    print(f"{what:<58} {figure}", flush=True)
+
+
+def start(made: Home, names: list[str]) -> None:
+    """First start with credential creation, then a second one with everything there, timed at a subscriber."""
+    made.configure()
+    made.up()
+    subscriber = made.subscribe(topics=("hiveot/event/#",))
+    made.down()
+    made.configure(*names)
+    for what in ("first start, credentials made", "second start, credentials there"):
+        seen = len(subscriber.events("started"))
+        begin = time.monotonic()
+        made.up(wait=False)
+        until(lambda n=seen: len(subscriber.events("started")) >= n + len(names), 60)
+        last = max(t for t, topic, _, _ in subscriber.messages if topic == EVENT + "started")
+        row(f"{what}: up -> {len(names)}th `started`", f"{last - begin:6.2f} s")
+        if what.startswith("first"):
+            made.down()
+    subscriber.close()
+
+
+def exits(made: Home, names: list[str], count: int = 60) -> None:
+    """kill -9 of a plugin -> `stopped` at a subscriber, and -> `started` again at once (delay 100 ms is in it)."""
+    subscriber = made.subscribe(topics=("hiveot/event/#",))
+    samples = []
+    views = made.views()
+    for index in range(count):
+        name = names[index % len(names)]
+        pid = views[name]["pid"]
+        before = len(subscriber.messages)
+        begin = time.monotonic()
+        os.kill(pid, signal.SIGKILL)
+
+        def stopped(since: int = before) -> float | None:
+            for stamp, topic, _, _ in subscriber.messages[since:]:
+                if topic == EVENT + "stopped":
+                    return stamp
+            return None
+
+        samples.append(until(stopped) - begin)
+        until(lambda since=before: any(t == EVENT + "started" for _, t, _, _ in subscriber.messages[since:]))
+        views = made.views() if index % len(names) == len(names) - 1 else views
+    row("kill -9 of a plugin -> `stopped` at an MQTT subscriber", quantiles(samples))
+    subscriber.close()
+
+
+def requests(made: Home, name: str, count: int = 30) -> None:
+    """startPlugin and listPlugins over the hub."""
+    certs = made.path / "certs"
+    admin = make_client(
+        f"mqtts://localhost:{made.port}", Account("admin", certs / "admin.token", certs / "caCert.pem"), agent=False
+    )
+    admin.start()
+    admin.wait_connected(10)
+    starts, stops, lists = [], [], []
+    for _ in range(count):
+        begin = time.monotonic()
+        admin.invoke_action("launcher", "Admin", "stopPlugin", name, right=Right.CONFIG)
+        stops.append(time.monotonic() - begin)
+        begin = time.monotonic()
+        admin.invoke_action("launcher", "Admin", "startPlugin", name, right=Right.CONFIG)
+        starts.append(time.monotonic() - begin)
+        begin = time.monotonic()
+        admin.invoke_action("launcher", "Admin", "listPlugins", False, right=Right.READ)
+        lists.append(time.monotonic() - begin)
+    row("startPlugin over the hub -> answer with a running PID", quantiles(starts))
+    row("stopPlugin over the hub -> answer", quantiles(stops))
+    row("listPlugins over the hub", quantiles(lists))
+    admin.close()
+
+
+def commands(made: Home) -> None:
+    samples = []
+    for _ in range(11):
+        begin = time.monotonic()
+        made.launch("list")
+        samples.append(time.monotonic() - begin)
+    row("hiveot-launcher list, whole command", quantiles(samples))
+    begin = time.monotonic()
+    made.ctl("status")
+    row("supervisorctl status, whole command", f"    {1000 * (time.monotonic() - begin):6.1f} ms")
+
+
+def load(made: Home) -> None:
+    """RSS and idle CPU of agent, supervisord, hub and broker."""
+    words = {"agent": "hiveot_supervisor.agent", "supervisord": "supervisor.supervisord", "runtime": ".runtime"}
+    words["broker"] = "nats-server"
+    found = {}
+    for pid, line in made.processes().items():
+        for name, word in words.items():
+            if word in line:
+                found[name] = psutil.Process(pid)
+    found["supervisord"] = psutil.Process(made.supervisord_pid)
+    before = {n: sum(p.cpu_times()[:2]) for n, p in found.items()}
+    begin = time.monotonic()
+    time.sleep(20)
+    elapsed = time.monotonic() - begin
+    for name, process in found.items():
+        used = 100 * (sum(process.cpu_times()[:2]) - before[name]) / elapsed
+        row(f"{name}: RSS, idle CPU of one core", f"{process.memory_info().rss / 1e6:6.1f} MB   {used:5.2f} %")
+
+
+def stop(made: Home) -> None:
+    begin = time.monotonic()
+    os.kill(made.supervisord_pid, signal.SIGTERM)
+    until(lambda: not made.processes(), 60)
+    row("SIGTERM of supervisord -> everything gone", f"{time.monotonic() - begin:6.2f} s")
+
+
+def main() -> int:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 50
+    names = [f"plugin{n:04d}" for n in range(count)]
+    with home(settings="startWait: 0\nrestart: {delay: 100ms, limit: 100ms, jitter: 0%}\n") as made:
+        for name in names:
+            made.plugin(name)
+        row(f"{count} sleeping plugins, Python {sys.version.split()[0]}, {os.cpu_count()} cores", "")
+        start(made, names)
+        commands(made)
+        exits(made, names)
+        requests(made, names[0])
+        load(made)
+        events = made.journal("started")
+        row("events journalled as started", f"{len(events)}")
+        json.dumps(events[-1])
+        stop(made)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
