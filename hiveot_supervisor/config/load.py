@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hiveot_supervisor.config import checks, schema
 from hiveot_supervisor.config.diagnostics import Collector, Diagnostic, Severity, Source
+from hiveot_supervisor.config.flags import Flags
 from hiveot_supervisor.config.hubs import resolve_hub
 from hiveot_supervisor.config.inventory import scan
 from hiveot_supervisor.config.nodes import Mapping, Scalar, instead
@@ -61,17 +62,20 @@ def load(home: Path | None = None, config: Path | None = None, cwd: Path | None 
     return found
 
 
-def inspect(location: Location, cwd: Path | None = None) -> Inspection:
-    """Everything about the file at `location`. Names in diagnostics are relative to `cwd` where that is shorter."""
+def inspect(location: Location, cwd: Path | None = None, flags: Flags | None = None) -> Inspection:
+    """Everything about the file at `location`. Names in diagnostics are relative to `cwd` where that is shorter.
+
+    flags: a command line of HiveOT's launcher, which wins over the file, and for which the file may be missing.
+    """
     name = display(location.file, cwd)
     try:
-        data = read_bytes(location.file)
+        data = b"" if flags is not None and not location.file.exists() else read_bytes(location.file)
     except Unreadable as problem:
         sink = Collector(Source(location.file, "", name))
         sink.error(problem.code, _not_found(location, problem, cwd), help=problem.help)
         return Inspection(location, name, sink.diagnostics(), None)
     source, sink = decode(data, location.file, name)
-    launcher = _interpret(source, sink, location, hashlib.sha256(data).hexdigest())
+    launcher = _interpret(source, sink, location, hashlib.sha256(data).hexdigest(), flags)
     return Inspection(location, name, sink.diagnostics(), None if sink.failed else launcher)
 
 
@@ -82,7 +86,9 @@ def _not_found(location: Location, problem: Unreadable, cwd: Path | None) -> str
     return f"there is no launcher.yaml: neither {' nor '.join(places)} exists"
 
 
-def _interpret(source: Source, sink: Collector, location: Location, digest: str) -> Launcher | None:
+def _interpret(
+    source: Source, sink: Collector, location: Location, digest: str, flags: Flags | None
+) -> Launcher | None:
     """From text to model; None when the file is no configuration at all."""
     root = parse(source, sink)
     if sink.failed and root is None:
@@ -92,6 +98,7 @@ def _interpret(source: Source, sink: Collector, location: Location, digest: str)
         sink.error("L101", text, root.span, help="write `key: value` lines; `hiveot-launcher init` writes a sample")
         return None
     top = schema.TOP.decode(root, (), sink) if root is not None else Settings({})
+    top = flags.over(top) if flags is not None else top
     logs = top[schema.LOGS_DIR]
     paths = location.paths
     if logs is not None:

@@ -78,6 +78,12 @@ class Settings:
         """The value given here, else the one of `fallback` (whose default counts last)."""
         return self[key] if self.has(key) else fallback[key]
 
+    def replaced(self, values: dict[Key[Any], Any]) -> Settings:
+        """The same with other values (of a command line) for some keys, which then count as given, without a place."""
+        nowhere = self.span or Span(0, 0)
+        changes = {key.name: Given(value, nowhere, nowhere) for key, value in values.items()}
+        return Settings({**self._given, **changes}, self.span, self._refused)
+
     def over(self, base: D, keys: tuple[Key[Any], ...]) -> D:
         """`base`, a dataclass of the model, with the members replaced that are given here."""
         changes = {key.field: self._given[key.name].value for key in keys if key.name in self._given}
