@@ -6,8 +6,11 @@ an error that names the reason. Wrong thing, name, input type or right: an error
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +18,7 @@ from hiveot_supervisor.agent import things
 from hiveot_supervisor.agent.core import Agent
 from hiveot_supervisor.agent.plugin_things import ACTIONS, PREFIX
 from hiveot_supervisor.agent.table import Entry
+from hiveot_supervisor.errors import HubError
 from hiveot_supervisor.hub.client import Request, Right
 from hiveot_supervisor.model import Cause, PluginState
 
@@ -23,6 +27,9 @@ log = logging.getLogger(__name__)
 _ORDER = [Right.READ, Right.ACTION, Right.CONFIG, Right.ADMIN]
 _ENDED = frozenset({PluginState.FAILED, PluginState.BACKOFF, PluginState.EXITED, PluginState.MISSING})
 START_TIMEOUT = 60.0
+ANSWER_TIMEOUT = 1.0
+"""Seconds for the hub to take the last answer before it is stopped."""
+
 MAX_PENDING = 200
 """Requests that may wait for their outcome at once; more are refused."""
 
@@ -146,7 +153,7 @@ class Requests:
         entry = self._entry(request, value)
         if not entry.managed:
             self._demand(request, Right.ADMIN)
-            self._agent.hub.respond(request, self.info(entry))
+            _await_read(self._agent.hub.respond(request, self.info(entry)))
             self._agent.stop_runtime()
             return
         self._agent.stop(entry, Cause.OPERATOR, request.sender)
@@ -243,8 +250,15 @@ class Requests:
     def _answer(self, pending: _Pending) -> None:
         hub = self._agent.hub
         if pending.failures:
-            hub.respond_error(pending.request, "; ".join(pending.failures.values())[:1000])
+            sent = hub.respond_error(pending.request, "; ".join(pending.failures.values())[:1000])
         else:
-            hub.respond(pending.request, self.info(pending.entries[0]) if pending.single else None)
+            sent = hub.respond(pending.request, self.info(pending.entries[0]) if pending.single else None)
         if pending.after:
+            _await_read(sent)
             pending.after()
+
+
+def _await_read(sent: Future[None]) -> None:
+    """Wait until the hub has an answer that must reach it before it is stopped, but not for long."""
+    with contextlib.suppress(HubError, FutureTimeout):
+        sent.result(ANSWER_TIMEOUT)
