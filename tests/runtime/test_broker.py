@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from fakes.runtimes import LocalBroker, environment_of, loose_files
+from fakes.tools import require
 from fakes.wait import wait_until
 
 from hiveot_supervisor.credentials import tokens
@@ -109,6 +110,7 @@ def test_a_will_outside_the_rights_is_not_published(broker: LocalBroker) -> None
     """mosquitto_sub with a will on a foreign topic, killed: the will must not appear."""
     import subprocess
 
+    require("mosquitto_sub")
     token = broker.add("willful", Role.VIEWER)
     command = ["stdbuf", "-oL", "mosquitto_sub", "-h", "localhost", "-p", str(broker.port)]
     command += ["--cafile", str(broker.path / "ca.pem"), "-u", "willful", "-P", token, "-t", "hiveot/td/#", "-d"]

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from fakes.runtimes import RuntimeHome, environment_of, loose_files, rss_kb
+from fakes.tools import require
 from fakes.wait import wait_until
 
 from hiveot_supervisor.credentials import certificates, keys, provision
@@ -71,6 +72,7 @@ def test_a_wrong_token_is_refused(hub: RuntimeHome, password: str) -> None:
 
 
 def test_another_ca_is_refused_by_the_client(hub: RuntimeHome, tmp_path: object) -> None:
+    require("mosquitto_pub")
     other = certificates.create_ca(certificates.new_server_key(), now=time.time())
     path = hub.path / "other.pem"
     path.write_bytes(other)
