@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import signal
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,6 +44,7 @@ class Credentials(Protocol):
 
     def valid(self, plugin_id: str) -> bool: ...
     def prepare(self, plugin_id: str) -> None: ...
+    def token_expires(self, plugin_id: str) -> float | None: ...
 
 
 class Prober(Protocol):
@@ -61,6 +63,10 @@ class Processes(Protocol):
 
     def executed(self, pid: int) -> bool:
         """The process has left supervisord's and prestart's code (or is gone)."""
+        ...
+
+    def signal_group(self, leader: int, number: int) -> bool:
+        """Signal what is left of a process group; False when nothing is."""
         ...
 
     def gate(self, plugin_id: str, pid: int) -> Gate | None:
@@ -104,13 +110,14 @@ class Agent:
         self.probes = probes
         self.clock = clock
         self.table = Table(launcher.plugins, launcher.runtime)
-        self.teller = Teller(self.table, state, hub, publisher, clock)
+        self.teller = Teller(self.table, state, hub, publisher, clock, credentials.token_expires)
         self.released = False
         self.hub_ready = False
         self.shutting_down = False
         self._chance = chance or random.Random()
         self._forks: dict[str, _Fork] = {}
         self._preparing: set[str] = set()
+        self._leftovers: dict[int, float] = {}
         self._started_at = clock.monotonic()
 
     def now(self) -> Now:
@@ -183,7 +190,11 @@ class Agent:
             self.start(entry, cause)
 
     def forget_process(self, name: str) -> None:
-        """Its process is gone: nothing is asked about it any more."""
+        """Its process is gone: nothing is asked about it any more, and children that it left behind are ended."""
+        entry = self.table.get(name)
+        if entry is not None and entry.managed and entry.pid and self.processes.signal_group(entry.pid, signal.SIGTERM):
+            log.warning("%s left children behind; they are ended", name)
+            self._leftovers[entry.pid] = self.clock.monotonic() + entry.plugin.stop.timeout
         self._forks.pop(name, None)
         self.probes.end(name)
 
@@ -372,11 +383,21 @@ class Agent:
         """Do what is due; returns the monotonic time at which it wants to be called again (at the latest)."""
         mono = self.clock.monotonic()
         self._watch_forks(mono)
+        self._end_leftovers(mono)
         if not self.shutting_down:
             self._release(mono)
             self._start_due(mono)
         self.teller.publish_properties()
         return self._next_deadline(mono)
+
+    def _end_leftovers(self, mono: float) -> None:
+        """KILL the groups of ended plugins that did not go on TERM. A group's ID is not reused while it has members."""
+        for leader, deadline in list(self._leftovers.items()):
+            if mono >= deadline:
+                self.processes.signal_group(leader, signal.SIGKILL)
+                del self._leftovers[leader]
+            elif not self.processes.signal_group(leader, 0):
+                del self._leftovers[leader]
 
     def _release(self, mono: float) -> None:
         waited = mono - self._started_at
@@ -473,6 +494,7 @@ class Agent:
     def _next_deadline(self, mono: float) -> float:
         due = [mono + 5.0, self.probes.tick(mono)]
         due += [f.due for f in self._forks.values()]
+        due += [min(mono + 0.5, deadline) for deadline in self._leftovers.values()]
         due += [e.next_try for e in self.table.plugins if e.next_try is not None and self.released]
         if not self.released:
             due.append(self._started_at + self.launcher.runtime_timeout)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from hiveot_supervisor.agent.inbox import Provisioned
 from hiveot_supervisor.agent.table import Entry, Gate
-from hiveot_supervisor.credentials import provision
-from hiveot_supervisor.errors import ExitCode, HiveotError, HubUnavailable, RequestTimeout
+from hiveot_supervisor.credentials import expiry, provision
+from hiveot_supervisor.errors import CredentialError, ExitCode, HiveotError, HubUnavailable, RequestTimeout
 from hiveot_supervisor.hub.client import HubClient
 from hiveot_supervisor.model import Paths
 from hiveot_supervisor.prestart import spec, verified
@@ -42,6 +42,14 @@ class MachineProcesses:
         words = line.split(b"\0")
         ours = any(w.startswith(self._script) and w.endswith(b".sh") for w in words[1:2]) or _PRESTART in words
         return line != self._parent and not ours
+
+    def signal_group(self, leader: int, number: int) -> bool:
+        """Signal what is left of a process group whose leader is gone; False when nothing is."""
+        try:
+            os.killpg(leader, number)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
 
     def gate(self, plugin_id: str, pid: int) -> Gate | None:
         """prestart's reason for an exit 111 or 100, if it is of this very process."""
@@ -98,6 +106,13 @@ class BackgroundCredentials:
     def _certificate_wanted(program: spec.Spec) -> bool:
         """HiveOT's own hub issues none."""
         return program.credentials is not None and program.credentials.certificate_wanted
+
+    def token_expires(self, plugin_id: str) -> float | None:
+        """Wall time at which a plugin's token expires; None without a usable one."""
+        try:
+            return expiry.read_claims(self._paths.token(plugin_id).read_text()).expires
+        except (CredentialError, OSError, UnicodeDecodeError):
+            return None
 
     def prepare(self, plugin_id: str) -> None:
         """Queue a plugin; a `Provisioned` item tells the outcome."""

@@ -49,6 +49,8 @@ def thing_description(entry: Entry, created: str) -> dict[str, Any]:
             "cpu": typed("number", "CPU", "Of all its processes", readOnly=True, unit="%"),
             "rss": typed("integer", "Memory", "Resident memory of all its processes", readOnly=True, unit="Bytes"),
             "restarts": typed("integer", "Restarts", "Starts after the first", readOnly=True),
+            "nextTry": typed("string", "Next try", "When it will be started again, ISO 8601, or null", readOnly=True),
+            "tokenExpires": typed("string", "Token expires", "ISO 8601, or null without a token", readOnly=True),
         },
         "events": {},
         "actions": {
@@ -85,20 +87,22 @@ def state_document(entry: Entry, usage: Usage | None, wall: float, mono: float, 
 
 
 class Board:
-    """What the hub has been told about the plugins; used by the main loop only."""
+    """What the hub has been told about the plugins; used by the main loop only.
 
-    def __init__(self, hub: HubClient, device: str) -> None:
+    token_expires: gives the wall time at which a plugin's token expires, None when it has none.
+    """
+
+    def __init__(self, hub: HubClient, device: str, token_expires: Callable[[str], float | None]) -> None:
         self._hub = hub
         self._device = device
+        self._token_expires = token_expires
         self._told: dict[str, tuple[Any, ...]] = {}
-        self._resources: dict[str, tuple[float, float]] = {}
-        self._described: set[str] = set()
+        self._values: dict[str, dict[str, Any]] = {}
 
     def forget(self) -> None:
         """The hub may have forgotten everything: tell it again."""
         self._told.clear()
-        self._resources.clear()
-        self._described.clear()
+        self._values.clear()
 
     def publish(
         self, entries: list[Entry], gone: set[str], usage: Callable[[str], Usage | None], wall: float, mono: float
@@ -106,45 +110,43 @@ class Board:
         """Tell what changed about `entries` since the last call; plugins in `gone` are no longer configured."""
         for entry in entries:
             name = entry.plugin.id
-            key = (
-                entry.state,
-                entry.note,
-                entry.pid,
-                entry.enabled,
-                entry.executed,
-                entry.ready,
-                entry.next_try,
-                entry.stray,
-            )
-            if self._told.get(name) != key:
-                self._told[name] = key
+            if name not in self._values:
+                self._values[name] = {}
+                self._hub.publish_td(thing_description(entry, iso8601(wall)))
+            key = (entry.state, entry.note, entry.pid, entry.enabled, entry.executed, entry.ready, entry.stray)
+            if self._told.get(name) != (*key, entry.next_try):
+                self._told[name] = (*key, entry.next_try)
                 self._tell(entry, usage(name), wall, mono)
             self._tell_resources(entry, usage(name))
-        for name in gone & self._described:
+        for name in gone & set(self._values):
             self._hub.remove_td(thing_id(name))
-            self._described.discard(name)
+            del self._values[name]
             self._told.pop(name, None)
 
     def _tell(self, entry: Entry, usage: Usage | None, wall: float, mono: float) -> None:
         name = entry.plugin.id
-        thing = thing_id(name)
-        if name not in self._described:
-            self._described.add(name)
-            self._hub.publish_td(thing_description(entry, iso8601(wall)))
-        self._hub.publish_property(thing, "state", state_document(entry, usage, wall, mono, self._device))
-        self._hub.publish_property(thing, "status", entry.state.value)
-        self._hub.publish_property(thing, "running", entry.running)
-        self._hub.publish_property(thing, "restarts", max(0, entry.start_count - 1))
+        expires = self._token_expires(name)
+        next_try = None if entry.next_try is None else iso8601(wall + entry.next_try - mono)
+        self._publish(name, "state", state_document(entry, usage, wall, mono, self._device))
+        self._publish(name, "status", entry.state.value)
+        self._publish(name, "running", entry.running)
+        self._publish(name, "restarts", max(0, entry.start_count - 1))
+        self._publish(name, "nextTry", next_try)
+        self._publish(name, "tokenExpires", None if expires is None else iso8601(expires))
 
     def _tell_resources(self, entry: Entry, usage: Usage | None) -> None:
         name = entry.plugin.id
-        now = (usage.cpu, float(usage.rss)) if usage and entry.running else (0.0, 0.0)
-        before = self._resources.get(name)
-        if before is not None and not any(_differs(a, b) for a, b in zip(before, now, strict=True)):
-            return
-        self._resources[name] = now
-        self._hub.publish_property(thing_id(name), "cpu", now[0])
-        self._hub.publish_property(thing_id(name), "rss", int(now[1]))
+        cpu, rss = (usage.cpu, usage.rss) if usage and entry.running else (0.0, 0)
+        told = self._values[name]
+        if "rss" not in told or _differs(told["cpu"], cpu) or _differs(told["rss"], rss):
+            self._publish(name, "cpu", cpu)
+            self._publish(name, "rss", rss)
+
+    def _publish(self, name: str, member: str, value: Any) -> None:
+        told = self._values[name]
+        if member not in told or told[member] != value:
+            told[member] = value
+            self._hub.publish_property(thing_id(name), member, value)
 
 
 def _differs(before: float, now: float) -> bool:

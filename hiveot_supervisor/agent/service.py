@@ -66,6 +66,9 @@ from hiveot_supervisor.supervisord.states import Mood
 log = logging.getLogger("agent")
 
 SAMPLE_INTERVAL = 5.0
+BATCH = 200
+"""Items of the queue that are handled, and stored, together at most."""
+
 FLUSH_TIMEOUT = 3.0
 """Seconds to deliver the last events before leaving."""
 
@@ -118,7 +121,9 @@ class Service:
         self.health = Health(self.agent)
         self.reports = Reports(self.agent, snapshot=self.snapshot, reload=self.reload)
         self.monitor = Monitor()
+        self._deadline = 0.0
         self._sample_due = 0.0
+        self._model_stamp = _stamp(generated)
         self._complain_at = 0.0
         self.folder = FolderWatch(launcher, generated)
         self._supervisord = os.getppid()
@@ -141,18 +146,13 @@ class Service:
         self.hub.start(QueueListener(self.inbox))
         self._begin()
         while True:
-            item = self._next()
-            if isinstance(item, SupervisordGone):
-                self._orphaned()
+            batch = self._wait()
+            self._stored_together(partial(self._turn, batch))
+            self.requests.settle()
+            if any(isinstance(item, (Signalled, SupervisordGone)) for item in batch):
+                orphaned = SupervisordGone() in batch or os.getppid() != self._supervisord
+                (self._orphaned if orphaned else self._leave)()
                 return 0
-            if isinstance(item, Signalled):
-                if os.getppid() != self._supervisord:
-                    self._orphaned()
-                else:
-                    self._leave()
-                return 0
-            if item is not None:
-                self._stored_together(partial(self._guarded, item))
 
     def _begin(self) -> None:
         identity = f"{self._supervisord}:{start_time(self._supervisord)}"
@@ -173,7 +173,11 @@ class Service:
                 time.sleep(0.05)
 
     def reload(self) -> None:
-        """Take a new generated/launcher.json over, if it can be read."""
+        """Take a new generated/launcher.json over, if there is one and it can be read."""
+        stamp = _stamp(self.generated)
+        if stamp == self._model_stamp:
+            return
+        self._model_stamp = stamp
         try:
             reconcile.reconfigure(self.agent, read_launcher(self.generated))
         except ConfigError as error:
@@ -181,23 +185,30 @@ class Service:
 
     # -- the loop
 
-    def _next(self) -> Any:
-        deadline = time.monotonic() + 1.0
-
-        def tick() -> None:
-            nonlocal deadline
-            deadline = self.agent.tick()
-
-        self._stored_together(tick)
-        self.requests.settle()
-        later = [self.requests.next_deadline(), self.agent.publisher.drain(time.monotonic())]
-        if self.folder.changed(time.monotonic()):
-            self._stored_together(self.agent.folder_changed)
-        deadline = min([deadline, self.folder.due, self._sample(), *(d for d in later if d is not None)])
+    def _wait(self) -> list[Any]:
+        """What has happened, as soon as something has or is due; empty when it is only time for something."""
+        mono = time.monotonic()
+        due = [self._deadline, self.folder.due, self._sample_due]
+        due += [d for d in (self.requests.next_deadline(), self.agent.publisher.drain(mono)) if d is not None]
+        batch: list[Any] = []
         try:
-            return self.inbox.get(timeout=max(0.0, deadline - time.monotonic()) or 0.0005)
+            batch.append(self.inbox.get(timeout=max(0.0005, min(due) - mono)))
+            while len(batch) < BATCH:
+                batch.append(self.inbox.get_nowait())
         except queue.Empty:
-            return None
+            pass
+        return batch
+
+    def _turn(self, batch: list[Any]) -> None:
+        """Everything that one look at the queue brings, then what time brings."""
+        for item in batch:
+            if not isinstance(item, (Signalled, SupervisordGone)):
+                self._guarded(item)
+        mono = time.monotonic()
+        if self.folder.changed(mono):
+            self.agent.folder_changed()
+        self._sample(mono)
+        self._deadline = self.agent.tick()
 
     def _stored_together(self, work: Callable[[], None]) -> None:
         """One transaction for all that a turn changes. A disk that takes nothing must not stop the supervision."""
@@ -266,11 +277,10 @@ class Service:
                 log.info("the hub's account service: %s", error.what)
                 time.sleep(0.1)
 
-    def _sample(self) -> float:
-        """Take a resource sample when it is due; returns when the next one is."""
-        mono = time.monotonic()
+    def _sample(self, mono: float) -> None:
+        """Take a resource sample when it is due."""
         if mono < self._sample_due:
-            return self._sample_due
+            return
         self._sample_due = mono + SAMPLE_INTERVAL
         roots = {name: e.pid for name, e in self.agent.table.entries.items() if e.running}
         usage, foreign = self.monitor.look(roots, self._supervisord)
@@ -288,7 +298,6 @@ class Service:
             fresh.replace(target)
         except OSError as error:
             log.warning("%s: %s", target, error)
-        return self._sample_due
 
     # -- the end
 
@@ -355,6 +364,15 @@ def ready_file(launcher: Launcher) -> Path | None:
     """The embedded hub's ready signal; None for any other hub."""
     local = launcher.runtime is not None and launcher.hub.embedded
     return launcher.paths.run / "runtime.ready" if local else None
+
+
+def _stamp(generated: Path) -> tuple[int, int] | None:
+    """Changes when `generate` writes another launcher.json."""
+    try:
+        status = (generated / "launcher.json").stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino
 
 
 def read_launcher(generated: Path) -> Launcher:

@@ -136,7 +136,7 @@ class State:
             yield
             return
         try:
-            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute("BEGIN")
             yield
             self._db.execute("COMMIT")
         except BaseException as error:

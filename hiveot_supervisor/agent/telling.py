@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import signal
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from hiveot_supervisor.agent import things
@@ -33,7 +34,15 @@ _SIGNALS = {s.value: s.name for s in signal.Signals}
 class Teller:
     """Used by the main loop only. `usage`: the last resource sample by plugin ID."""
 
-    def __init__(self, table: Table, state: State, hub: HubClient, publisher: Publisher, clock: Clock) -> None:
+    def __init__(
+        self,
+        table: Table,
+        state: State,
+        hub: HubClient,
+        publisher: Publisher,
+        clock: Clock,
+        token_expires: Callable[[str], float | None],
+    ) -> None:
         self.device = socket.gethostname()
         self.usage: dict[str, Usage] = {}
         self._table = table
@@ -41,7 +50,7 @@ class Teller:
         self._hub = hub
         self._publisher = publisher
         self._clock = clock
-        self._board = Board(hub, self.device)
+        self._board = Board(hub, self.device, token_expires)
         self._dirty: set[str] = set()
         self._counts: tuple[int, int] | None = None
 
