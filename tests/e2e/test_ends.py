@@ -1,4 +1,4 @@
-"""All the ways in which a plugin can end or misbehave: right cause and code each, nothing left behind, memory bounded."""
+"""All the ways in which a plugin can end or misbehave: right cause and code, nothing left behind, memory bounded."""
 
 from __future__ import annotations
 
