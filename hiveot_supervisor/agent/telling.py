@@ -126,8 +126,8 @@ class Teller:
         self._dirty.update(usage)
 
     def publish_properties(self) -> None:
-        """Tell the hub what changed since the last call."""
-        if not self._hub.connected or not self._dirty:
+        """Tell the hub what changed since the last call; not before the new connection was told what the Things are."""
+        if not self._hub.connected or not self._publisher.open or not self._dirty:
             return
         entries = self._table.entries
         changed = [entries[name] for name in sorted(self._dirty) if name in entries and entries[name].managed]
