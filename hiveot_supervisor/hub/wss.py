@@ -252,7 +252,10 @@ class WssHubClient:
         """Presence and acknowledgements do not exist on this hub: subscribing them succeeds, nothing ever comes."""
         return self._observers.add(kinds, observer, agent_id)
 
-    # the link's handler, in the dispatch thread
+    # the link's handler, in the dispatch thread but for the first
+
+    def link_opening(self) -> None:
+        self._order.connected()
 
     def link_up(self) -> None:
         log.info("connected to the hub as %s", self._id)

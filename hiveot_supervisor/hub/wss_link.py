@@ -30,7 +30,11 @@ MAX_PENDING_BYTES = 64_000_000
 
 
 class Handler(LinkHandler, Protocol):
-    """Called from the dispatch thread only."""
+    """Called from the dispatch thread, but for `link_opening`."""
+
+    def link_opening(self) -> None:
+        """A login has succeeded, nothing can be sent yet. Called in the network thread: must not block or send."""
+        ...
 
     def link_frame(self, data: bytes) -> None: ...
 
@@ -105,6 +109,10 @@ class Link(BaseLink[Session]):
         return future
 
     # the sink of the sessions, in the network thread
+
+    def ready(self, session: Session) -> None:
+        self._receiver.link_opening()
+        super().ready(session)
 
     def frame(self, data: bytes) -> None:
         self._receive(len(data) + 200, functools.partial(self._receiver.link_frame, data))

@@ -45,6 +45,7 @@ class _Thing:
     steps: deque[tuple[Step, Future[None], bool]] = field(default_factory=deque)
     held: list[_Frame] = field(default_factory=list)
     describe: Step | None = None
+    stale: bool = False  # described on an earlier connection only
     failure: str = ""
     failed_at: float = 0.0
 
@@ -66,7 +67,15 @@ class Order:
         with self._lock:
             thing = self._things.setdefault(thing_id, _Thing())
             thing.describe = step
+            thing.stale = False
         return self._add(thing_id, step, describes=True)
+
+    def connected(self) -> None:
+        """A new connection, maybe to a hub that was started anew and knows nothing: what is published of a Thing before
+        its owner describes it again is preceded by the last description."""
+        with self._lock:
+            for thing in self._things.values():
+                thing.stale = thing.describe is not None
 
     def set_up(self, thing_id: str, step: Step) -> Future[None]:
         """Send another request that has to come before what follows of the Thing, whether it succeeds or not."""
@@ -81,7 +90,10 @@ class Order:
             if self._waiting >= MAX_HELD or self._waiting_bytes + len(data) > MAX_HELD_BYTES:
                 complete(frame.future, None, HubUnavailable("too many messages wait for the hub"))
                 return frame.future
-            if thing is not None and thing.failure and not thing.steps:
+            if thing is not None and thing.stale and not thing.steps:
+                thing.stale = False
+                again = thing.describe
+            elif thing is not None and thing.failure and not thing.steps:
                 if self._monotonic() - thing.failed_at < AGAIN or thing.describe is None:
                     complete(frame.future, None, HubUnavailable(thing.failure))
                     return frame.future

@@ -54,9 +54,7 @@ class GoHome:
             (self.path / name).mkdir(mode=0o755)
         (self.path / "stores").chmod(0o700)
         (self.path / "logs").chmod(0o700)
-        script = RUNTIME.format(
-            tests=ROOT / "tests", root=ROOT, python=sys.executable, home=self.path, port=self.port
-        )
+        script = RUNTIME.format(tests=ROOT / "tests", root=ROOT, python=sys.executable, home=self.path, port=self.port)
         if runtime:
             self._program(self.path / "bin/runtime", script)
         for name, text in (PLUGINS if plugins is None else plugins).items():
@@ -126,7 +124,7 @@ class GoHome:
         try:
             until(there, 20, f"running: {names}")
         except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.output()}") from error
+            raise AssertionError(f"{error}\n{self.output()[-3000:]}") from error
 
     def stop(self, timeout: float = 20) -> int:
         assert self.process is not None
@@ -199,7 +197,17 @@ def stamps(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 def journal(path: Path) -> list[dict[str, Any]]:
     """The launcher's own record of events."""
-    command = [sys.executable, "-m", "hiveot_supervisor.cli.main", "--home", str(path), "events", "--json", "-n", "9999"]
+    command = [
+        sys.executable,
+        "-m",
+        "hiveot_supervisor.cli.main",
+        "--home",
+        str(path),
+        "events",
+        "--json",
+        "-n",
+        "9999",
+    ]
     lines = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout.splitlines()
     return [json.loads(line) for line in lines]
 

@@ -86,7 +86,7 @@ def test_td_is_json_in_json_and_comes_before_permissions_before_events(hub: Hub,
     ]
     for future in futures:
         assert future.result(5) is None
-    frames = sent(hub, "launcher")
+    frames = wait_until(lambda: len(all_ := sent(hub, "launcher")) == 4 and all_)  # read is not handled
     assert [f.get("name") for f in frames][:2] == ["updateThing", "setPermissions"]
     assert json.loads(frames[0]["input"]) == DOCUMENT
     assert frames[0]["actionID"] == frames[0]["correlationID"] != frames[1]["correlationID"]
@@ -642,3 +642,16 @@ def test_nothing_is_left_open(hub: Hub, connect: Connect) -> None:
     wait_until(lambda: not hub.router.connections)
     gc.collect()
     wait_until(lambda: len(list(Path("/proc/self/fd").iterdir())) <= before)
+
+
+def test_a_new_connection_is_described_to_before_anything_else(hub: Hub, connect: Connect) -> None:
+    """Also when the owner is late with its description: the hub would drop the rest without a word."""
+    agent, recorder = connect(hub, "launcher")
+    agent.publish_td(DOCUMENT).result(5)
+    hub.restart(graceful=False)
+    wait_until(lambda: recorder.connected == 2)
+    assert agent.publish_property("Admin", "nrRunning", 1).result(5) is None
+    assert agent.publish_event("Admin", "started", 1).result(5) is None
+    names = [f["name"] for f in sent(hub, "launcher")]
+    assert names.count("updateThing") == 2
+    assert hub.router.dropped == []
