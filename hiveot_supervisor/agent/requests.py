@@ -21,6 +21,7 @@ from hiveot_supervisor.agent.table import Entry
 from hiveot_supervisor.errors import HubError
 from hiveot_supervisor.hub.client import Request, Right
 from hiveot_supervisor.model import Cause, PluginState
+from hiveot_supervisor.supervisord import process
 
 log = logging.getLogger(__name__)
 
@@ -130,11 +131,10 @@ class Requests:
         return value
 
     def info(self, entry: Entry) -> dict[str, Any]:
-        """PluginInfo of an entry, with its last resource sample."""
+        """PluginInfo of an entry, with its last resource sample, or what its process has now when there is none yet."""
         usage = self._agent.teller.usage.get(entry.plugin.id)
-        return things.plugin_info(
-            entry, self._agent.clock.wall(), cpu=usage.cpu if usage else None, rss=usage.rss if usage else None
-        )
+        rss = usage.rss if usage else process.resident(entry.pid) if entry.running else None
+        return things.plugin_info(entry, self._agent.clock.wall(), cpu=usage.cpu if usage else None, rss=rss)
 
     # -- actions
 

@@ -54,6 +54,14 @@ def is_alive(pid: int, started: int | None = None) -> bool:
     return fields is not None and fields[0] not in "ZX" and started in (None, int(fields[19]))
 
 
+def resident(pid: int) -> int | None:
+    """Resident memory of one process in bytes; None when it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 def cmdline(pid: int) -> list[str]:
     """Its argument list; empty when it is gone, a zombie, or belongs to somebody who hides it."""
     try:
