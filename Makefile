@@ -4,11 +4,13 @@
 #   DIR=home            the home folder of `make run`
 #   PORT=8883           the hub's port in a home that `make run` makes
 #   PYTEST_ARGS="-k x"  more words for pytest
+#   JOBS=3              test processes (default: one more than cores, as most tests wait for something)
 
 DIR ?= home
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+JOBS ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) + 1 )))
 PROGRAMS := examples/plugins/sysinfo examples/make_home.py
 
 .DEFAULT_GOAL := help
@@ -23,7 +25,7 @@ run: $(VENV)/.hub ## the hub and the example plugins in ./home, with their event
 	@exec $(BIN)/hiveot-launcher --home "$(DIR)" up
 
 test: $(VENV)/.dev ## all tests; those for which a program is missing are skipped and say so
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## style, format and types
 	$(BIN)/ruff check . $(PROGRAMS)
