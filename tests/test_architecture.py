@@ -33,6 +33,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "psutil": ("agent.monitor",),
     "paho": ("hub.mqtt",),
     "websockets": ("hub.wss_session",),
+    "zeroconf": ("hub.discovery",),
     "cryptography": ("credentials.",),
     "nats": ("runtime.broker_nats",),
     "supervisor": ("supervisord.", "generate.verify"),

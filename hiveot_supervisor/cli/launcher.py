@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
 from hiveot_supervisor.cli.output import fail, say
 from hiveot_supervisor.config.paths import Location
 from hiveot_supervisor.errors import ConfigError, ExitCode, HiveotError, UsageError
+from hiveot_supervisor.model import Launcher
 
 USAGE = """usage: launcher [flags]      (one dash or two, `--flag value` or `--flag=value`)
 
@@ -28,6 +29,9 @@ USAGE = """usage: launcher [flags]      (one dash or two, `--flag value` or `--f
   --directoryURL URL  passed to plugins (default: the file's, else none)
 
 The same and more: hiveot-launcher --help"""
+
+NO_HUB = "L309"
+"""Code of the diagnostic that there is neither a runtime nor a hub's URL."""
 
 FLAGS = ("home", "config", "configFile", "clientID", "logLevel", "serverURL", "directoryURL")
 
@@ -105,6 +109,8 @@ def run(given: dict[str, str], place: Place) -> NoReturn:
     )
     location = locate(given, place, client_id)
     found = inspect(location, flags=flags)
+    if found.launcher is not None and any(d.code == NO_HUB for d in found.diagnostics):
+        found = inspect(location, flags=replace(flags, server_url=discover(found.launcher)))
     print_diagnostics([d for d in found.diagnostics if d.severity is Severity.ERROR or found.launcher], "never")
     if found.launcher is None:
         raise invalid(found)
@@ -116,6 +122,14 @@ def run(given: dict[str, str], place: Place) -> NoReturn:
     clear_stale(launcher.paths.socket, launcher.paths.pidfile)
     say(f"{launcher.paths.home}: hub {launcher.hub.url}, {len(launcher.plugins)} plugins")
     _become(daemon.command(launcher.paths), launcher.paths.home)
+
+
+def discover(launcher: Launcher) -> str:
+    """URL of a hub on the network. Raises HubError."""
+    from hiveot_supervisor.hub import discovery
+    from hiveot_supervisor.hub.client import Account
+
+    return discovery.find(Account(launcher.id, launcher.token_file, launcher.paths.ca_cert))
 
 
 def locate(given: dict[str, str], place: Place, client_id: str) -> Location:

@@ -37,10 +37,11 @@ from hiveot_supervisor.hub.messages import (
 from hiveot_supervisor.hub.values import ActionStatus, ErrorValue
 from hiveot_supervisor.hub.wire import BadMessage, encode_json
 from hiveot_supervisor.hub.wss_calls import MAX_SENT, Calls
-from hiveot_supervisor.hub.wss_link import Link, parse_url
+from hiveot_supervisor.hub.wss_link import Link
 from hiveot_supervisor.hub.wss_observe import Observers
 from hiveot_supervisor.hub.wss_order import Order
 from hiveot_supervisor.hub.wss_session import MAX_FRAME
+from hiveot_supervisor.hub.wss_url import parse_url
 
 log = logging.getLogger("hiveot.hub")
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import secrets
-import urllib.parse
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -19,11 +18,10 @@ from typing import Protocol
 from hiveot_supervisor.clock import Clock
 from hiveot_supervisor.errors import HubError, HubUnavailable
 from hiveot_supervisor.hub.client import Account
-from hiveot_supervisor.hub.link import Address, BaseLink, LinkHandler, complete
+from hiveot_supervisor.hub.link import BaseLink, LinkHandler, complete
 from hiveot_supervisor.hub.wss_session import Login, Session
+from hiveot_supervisor.hub.wss_url import Url
 
-PORT = 8444
-PATH = "/wot/wss"
 SLOW_LIMIT = 3.0  # longest delay between attempts, seconds: a hub that returns is to be back in the picture within 5 s
 MAX_PENDING = 10_000  # frames without proof
 MAX_PENDING_BYTES = 64_000_000
@@ -41,30 +39,6 @@ class Handler(LinkHandler, Protocol):
     def link_tick(self) -> None:
         """Called every few seconds while connected."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Url:
-    """A hub's websocket address, complete."""
-
-    text: str
-    address: Address
-
-
-def parse_url(url: str) -> Url:
-    """`wss://host[:port][/path]`, port 8444 and path /wot/wss by default. Raises HubError for anything else."""
-    try:
-        parts = urllib.parse.urlsplit(url)
-        port = parts.port or PORT
-    except ValueError as exc:
-        raise HubError(f"{url!r} is not a hub URL", why=str(exc)) from exc
-    if parts.scheme != "wss" or not parts.hostname or parts.username is not None:
-        hint = "a websocket without TLS is not supported" if parts.scheme == "ws" else ""
-        raise HubError(f"{url!r} is not a websocket hub URL", why="wss://host:port/path is expected", hint=hint)
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    path = parts.path if parts.path not in ("", "/") else PATH
-    query = f"?{parts.query}" if parts.query else ""
-    return Url(f"wss://{host}:{port}{path}{query}", Address(parts.hostname, port))
 
 
 @dataclass(frozen=True, slots=True)

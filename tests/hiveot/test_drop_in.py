@@ -230,11 +230,11 @@ def test_fifty_plugins_many_lists() -> None:
         consumer = home.client()
         home.settled(consumer, "plugin49")
         times: list[float] = []
-        for _ in range(500):
+        for _ in range(200):
             begin = time.perf_counter()
             assert len(home.infos(consumer)) == 51
             times.append(time.perf_counter() - begin)
-        assert sorted(times)[250] < 0.010
+        assert sorted(times)[100] < 0.010
         # all of it is told again to a hub that remembers nothing, and nothing gets lost
         os.kill(home.infos(consumer)["runtime"]["pid"], signal.SIGKILL)
         until(lambda: not consumer.connected)

@@ -21,7 +21,7 @@ from hiveot_supervisor.errors import HubError, HubRefused, HubUnavailable, Reque
 from hiveot_supervisor.hub import wss_link, wss_session
 from hiveot_supervisor.hub.client import Account, Notification, NotificationKind, Request, Right
 from hiveot_supervisor.hub.wss import WssHubClient
-from hiveot_supervisor.hub.wss_link import parse_url
+from hiveot_supervisor.hub.wss_url import parse_url
 
 EVENT, PROPERTY, TD = NotificationKind.EVENT, NotificationKind.PROPERTY, NotificationKind.TD
 DOCUMENT = {
