@@ -62,7 +62,6 @@ def _merge(agent: Agent, entry: Entry, process: ProcessInfo | None, *, same_boot
     """Bring an entry in line with the process that supervisord really has; report what was missed."""
     alive = process is not None and process.pid > 0
     if entry.state in UP and not (process and alive and process.pid == entry.pid):
-        entry.executed = entry.started > entry.stopped
         agent.forget_process(entry.plugin.id)
         for transition in _missed(agent, entry, process if same_boot else None):
             agent.teller.tell(transition, inferred=True)

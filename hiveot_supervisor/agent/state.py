@@ -60,6 +60,7 @@ class Record:
     next_try: float = 0.0
     attempted: bool = False
     ready: bool = False
+    executed: bool = False
     stray: int = 0
     stray_started: float = 0.0
 

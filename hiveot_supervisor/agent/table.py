@@ -368,6 +368,7 @@ def to_record(entry: Entry, now: Now) -> Record:
         next_try=0.0 if entry.next_try is None else now.wall + entry.next_try - now.mono,
         attempted=entry.wanted is None,
         ready=entry.ready,
+        executed=entry.executed,
         stray=entry.stray.pid if entry.stray else 0,
         stray_started=entry.stray.started if entry.stray else 0.0,
     )
@@ -383,7 +384,7 @@ def restore(entry: Entry, record: Record, now: Now, *, same_boot: bool) -> None:
     entry.pid = record.pid
     if PluginState(record.state) in UP:
         entry.state = PluginState(record.state)
-        entry.executed = True
+        entry.executed = record.executed
         entry.ready = same_boot and record.ready
         entry.started_mono = now.mono - max(0.0, now.wall - record.started)
     if not same_boot:
