@@ -12,7 +12,7 @@ from typing import Any
 
 from hiveot_supervisor.agent.monitor import Usage
 from hiveot_supervisor.agent.table import Entry
-from hiveot_supervisor.agent.things import action, plugin_info, typed
+from hiveot_supervisor.agent.things import ALLOW, action, plugin_info, typed
 from hiveot_supervisor.clock import iso8601
 from hiveot_supervisor.hub.client import HubClient
 
@@ -113,6 +113,8 @@ class Board:
             if name not in self._values:
                 self._values[name] = {}
                 self._hub.publish_td(thing_description(entry, iso8601(wall)))
+                # without a record HiveOT's hub would let operators and all agents start and stop it
+                self._hub.set_permissions(thing_id(name), ALLOW)
             key = (entry.state, entry.note, entry.pid, entry.enabled, entry.executed, entry.ready, entry.stray)
             if self._told.get(name) != (*key, entry.next_try):
                 self._told[name] = (*key, entry.next_try)

@@ -7,7 +7,6 @@ a command of ours runs in it.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -23,6 +22,7 @@ from typing import Any
 from fakes.hiveot_hub import Hub
 from fakes.home import ROOT, free_port, until
 
+from hiveot_supervisor.agent.state import Reader
 from hiveot_supervisor.hub.client import Account, Notification, NotificationKind
 from hiveot_supervisor.hub.wss import WssHubClient
 
@@ -197,19 +197,11 @@ def stamps(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 def journal(path: Path) -> list[dict[str, Any]]:
     """The launcher's own record of events."""
-    command = [
-        sys.executable,
-        "-m",
-        "hiveot_supervisor.cli.main",
-        "--home",
-        str(path),
-        "events",
-        "--json",
-        "-n",
-        "9999",
-    ]
-    lines = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout.splitlines()
-    return [json.loads(line) for line in lines]
+    reader = Reader(path / "stores/launcher/launcher.db")
+    try:
+        return [{"name": e.name, "plugin": e.plugin, "value": e.value} for e in reader.events()]
+    finally:
+        reader.close()
 
 
 def wait_gone(home: GoHome, timeout: float = 10.0) -> float:

@@ -6,9 +6,11 @@ import json
 import os
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import pytest
 from fakes.hiveot_home import GoHome, Watch, go_home, journal, stamps, wait_gone
 from fakes.home import until
 
-from hiveot_supervisor.errors import HubError
+from hiveot_supervisor.errors import HubError, HubRefused
 from hiveot_supervisor.hub.wss import WssHubClient
 
 
@@ -149,10 +151,27 @@ def test_permissions_are_set_at_each_connection() -> None:
         until(lambda: home.hub.router.permissions)
         frames = [f for who, way, f in home.hub.frames if who == "launcher" and way == "in"]
         about = [f for f in frames if '"id":"Admin"' in str(f.get("input")) or f.get("thingID") == "Admin"]
-        set_up = [f for f in frames if f["name"] == "setPermissions"]
+        set_up = [f for f in frames if f["name"] == "setPermissions" and f["input"]["thingID"] == "Admin"]
         assert about[0]["name"] == "updateThing"
         assert len(set_up) == 3
         assert home.hub.router.dropped == []
+
+
+@pytest.mark.parametrize("role", ["viewer", "operator", "agent"])
+def test_who_may_not_start_and_stop_through_any_of_our_things(shared: Any, role: str) -> None:
+    home, admin = shared
+    admin.invoke_action("authn", "Admin", "addConsumer", {"clientID": f"a-{role}", "password": "secret"})
+    admin.invoke_action("authz", "Admin", "setClientRole", {"clientID": f"a-{role}", "role": role})
+    body = json.dumps({"login": f"a-{role}", "password": "secret"}).encode()
+    context = ssl.create_default_context(cafile=home.path / "certs/caCert.pem")
+    with urllib.request.urlopen(f"https://localhost:{home.port}/authn/login", body, context=context) as answer:
+        (home.path / f"certs/a-{role}.token").write_text(json.load(answer))
+    consumer = home.client(f"a-{role}")
+    for thing, name in (("Admin", "listPlugins"), ("Admin", "stopPlugin"), ("plugin-sleeper", "stop")):
+        with pytest.raises(HubRefused, match="does not have permission"):
+            consumer.invoke_action("launcher", thing, name, "sleeper")
+    assert home.infos(admin)["sleeper"]["running"]
+    assert admin.invoke_action("launcher", "plugin-sleeper2", "start", timeout=20)["running"]
 
 
 def test_a_launcher_on_another_machine_keeps_its_own_keys() -> None:
@@ -179,6 +198,23 @@ def test_a_launcher_on_another_machine_keeps_its_own_keys() -> None:
         assert len(again) == 1
         home.stop()
         wait_gone(home)
+
+
+def test_a_plugin_started_by_supervisorctl_gets_its_credentials_itself() -> None:
+    """In its own process, over a second connection of the launcher's account, which takes no requests away."""
+    with go_home(runtime=False) as home:
+        home.hub.start()
+        shutil.copytree(home.hub.certs, home.path / "certs", dirs_exist_ok=True)
+        home.configure()
+        home.start()
+        consumer = home.client()
+        home.settled(consumer)
+        assert not (home.path / "certs/sleeper.token").exists()
+        supervisorctl(home, "start", "sleeper")
+        home.settled(consumer, "sleeper")
+        assert (home.path / "certs/sleeper.token").exists()
+        assert [client for client, _ in home.hub.logins].count("launcher") == 2
+        assert home.infos(consumer)["sleeper"]["startCount"] == 1
 
 
 def test_a_token_that_the_hub_refuses_is_told_and_a_new_one_is_taken() -> None:
@@ -257,6 +293,10 @@ def directory(consumer: WssHubClient) -> list[str]:
         ("stopPlugin", None, "expects a plugin ID as text"),
         ("listPlugins", "yes", "expects true or false"),
         ("nothing", None, "unknown action 'nothing'"),
+        ("startPlugin", "x" * 2_000_000, "plugin ID 'xxx.* not found"),
+        ("startPlugin", {"deep": [[[[[[]]]]]] * 1000}, "expects a plugin ID as text"),
+        ("stopPlugin", "../../bin/sh", "not found"),
+        ("listPlugins", 0, "expects true or false"),
     ],
 )
 def test_errors_name_what_is_wrong(shared: Any, name: str, given: Any, text: str) -> None:
