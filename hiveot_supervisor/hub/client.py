@@ -1,6 +1,6 @@
 """The hub port: what the agent, prestart and the account service may ask of any hub binding.
 
-Bindings (`hub.mqtt`, later `hub.wss`) implement `HubClient`; callers never see a topic or a frame. A binding
+Bindings (`hub.mqtt`, `hub.wss`) implement `HubClient`; callers never see a topic or a frame. A binding
 never starts threads before `start`, reconnects by itself, and calls its `HubListener` from one dispatch thread of
 its own: listener methods may publish and respond, but must not block and must not call `invoke_action`.
 """

@@ -655,3 +655,33 @@ def test_a_new_connection_is_described_to_before_anything_else(hub: Hub, connect
     names = [f["name"] for f in sent(hub, "launcher")]
     assert names.count("updateThing") == 2
     assert hub.router.dropped == []
+
+
+def test_what_counts_as_delivered_was_delivered_though_the_hub_is_killed_again_and_again(
+    hub: Hub, connect: Connect
+) -> None:
+    agent, recorder = connect(hub, "launcher")
+    recorder.on_connected = lambda: agent.publish_td(DOCUMENT)
+    ended = threading.Event()
+
+    def kill() -> None:
+        while not ended.wait(0.15):
+            hub.restart(graceful=False)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    delivered, failures = [], 0
+    deadline = time.monotonic() + 30
+    while len(delivered) < 1000 and time.monotonic() < deadline:
+        try:
+            agent.publish_event("Admin", "started", len(delivered)).result(5)
+            delivered.append(len(delivered))
+        except HubUnavailable:
+            failures += 1
+            time.sleep(0.005)
+    ended.set()
+    killer.join()
+    told = [f["value"] for f in sent(hub, "launcher") if f.get("name") == "started"]
+    assert list(dict.fromkeys(told))[: len(delivered)] == delivered == list(range(1000))
+    assert failures > 0
+    assert hub.router.dropped == []
