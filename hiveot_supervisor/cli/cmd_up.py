@@ -10,7 +10,7 @@ from argparse import ArgumentParser, Namespace
 from types import FrameType
 
 from hiveot_supervisor.cli import daemon, eventlines
-from hiveot_supervisor.cli.home import Home, View
+from hiveot_supervisor.cli.home import AGENT, Home, View
 from hiveot_supervisor.cli.output import paint, printable, say, use_color
 from hiveot_supervisor.errors import ExitCode, HiveotError, SupervisordUnreachable, TimedOut
 from hiveot_supervisor.model import RUNTIME_NAME, PluginState
@@ -20,6 +20,12 @@ from hiveot_supervisor.supervisord.states import ProcessState
 
 POLL = 0.1
 _UNDER_WAY = {PluginState.STARTING, PluginState.STOPPING, PluginState.STOPPED}
+_AGENT_TRIES = 3
+"""Processes of the agent, one after another, after which `up` gives up."""
+
+_AGENT_WINDOW = 30.0
+"""Seconds in which those have to come; an agent that is killed now and then is not a broken one."""
+
 _RUNTIME_TRIES = 2
 """Failed starts of the hub runtime, before it ever ran, after which `up` gives up."""
 
@@ -59,9 +65,11 @@ def run(args: Namespace) -> int:
 def _await_plugins(home: Home, args: Namespace) -> int:
     deadline = time.monotonic() + args.timeout
     failures = 0
+    agents: set[int] = set()
     while True:
         processes = {p.name: p for p in home.supervisord().snapshot()}
         failures = max(failures, _check_runtime(home, processes, failures))
+        _check_agent(home, processes, agents)
         views = [v for v in home.views(processes) if v.autostart and v.enabled]
         if _hub_ready(home) and all(_done(v, views) for v in views):
             break
@@ -106,6 +114,17 @@ def _check_runtime(home: Home, processes: dict[str, ProcessInfo], failures: int)
     return failures
 
 
+def _check_agent(home: Home, processes: dict[str, ProcessInfo], seen: set[int]) -> None:
+    """Raise with the agent's own words when supervisord has to start it again and again. `seen`: its PIDs so far."""
+    agent = processes.get(AGENT)
+    if agent is not None and agent.pid:
+        seen.add(agent.pid)
+    if len(seen) > _AGENT_TRIES:
+        log = home.paths.logs / "launcher.log"
+        lines = [printable(line) for line in last_lines(log, 30) if line.strip()]
+        raise HiveotError("the agent does not stay up", why=(lines or ["it says nothing"])[-1], hint=f"its log: {log}")
+
+
 def runtime_complaint(home: Home) -> str:
     """The last error line of the runtime's log, else its last line."""
     runtime = home.launcher.runtime
@@ -132,6 +151,8 @@ class _Foreground:
         self.complaint: HiveotError | None = None
         self._last = 0
         self._runtime_failures = 0
+        self._agents: set[int] = set()
+        self._agents_since = time.monotonic()
         self._runtime_was_up = False
 
     def run(self) -> int:
@@ -206,6 +227,10 @@ class _Foreground:
         assert self.process is not None
         try:
             processes = {p.name: p for p in self.home.supervisord().snapshot()}
+            _check_agent(self.home, processes, self._agents)
+            if time.monotonic() - self._agents_since > _AGENT_WINDOW:
+                self._agents_since = time.monotonic()
+                self._agents.clear()
             if self._runtime_was_up:
                 return
             self._runtime_failures = _check_runtime(self.home, processes, self._runtime_failures)

@@ -172,3 +172,16 @@ def fill(path: Path) -> None:
                     file.write(b"x" * size)
             except OSError:
                 continue
+
+
+def test_an_agent_that_cannot_work_is_reported(home: Home) -> None:
+    """Its state file is a folder: it ends at once, again and again; `up --wait` says so and does not wait for ever."""
+    home.plugin("one")
+    home.configure("one")
+    home.launch("generate")
+    (home.path / "stores/launcher/launcher.db").mkdir()
+    for words in (("up", "--wait"), ("up",)):
+        result = home.launch(*words, check=1)
+        assert "agent does not stay up" in result.stderr
+        assert "launcher.log" in result.stderr
+        home.down()
