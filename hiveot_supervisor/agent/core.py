@@ -11,7 +11,7 @@ import os
 import random
 import signal
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from hiveot_supervisor.agent import order, things
 from hiveot_supervisor.agent.inbox import Probed
@@ -23,6 +23,7 @@ from hiveot_supervisor.agent.telling import Teller
 from hiveot_supervisor.clock import Clock, iso8601
 from hiveot_supervisor.errors import SupervisordFault, SupervisordUnreachable
 from hiveot_supervisor.hub.client import HubClient
+from hiveot_supervisor.hub.thing import Thing
 from hiveot_supervisor.model import Cause, Launcher, Plugin, PluginState
 from hiveot_supervisor.supervisord import process
 from hiveot_supervisor.supervisord.states import Fault
@@ -110,7 +111,7 @@ class Agent:
         self.probes = probes
         self.clock = clock
         self.table = Table(launcher.plugins, launcher.runtime)
-        self.teller = Teller(self.table, state, hub, publisher, clock, credentials.token_expires)
+        self.teller = Teller(self.table, state, hub, publisher, clock, credentials.token_expires, self._describe)
         self.released = False
         self.hub_ready = False
         self.shutting_down = False
@@ -119,6 +120,9 @@ class Agent:
         self._preparing: set[str] = set()
         self._leftovers: dict[int, float] = {}
         self._started_at = clock.monotonic()
+
+    def _describe(self, thing: Thing) -> dict[str, Any]:
+        return things.describe(thing, self.launcher.id, self.launcher.hub.url)
 
     def now(self) -> Now:
         return Now(self.clock.monotonic(), self.clock.wall())
@@ -337,7 +341,7 @@ class Agent:
     def hub_connected(self) -> None:
         """Everything that a hub may have forgotten is told again: TD, permissions, then properties and the outbox."""
         self.teller.forget_told()
-        self.hub.publish_td(things.thing_description(iso8601(self.clock.wall())))
+        self.hub.publish_td(self.teller.describe(things.launcher_thing(iso8601(self.clock.wall()))))
         self.hub.set_permissions(things.THING_ID, things.ALLOW)
         self.publisher.connected()
 

@@ -12,9 +12,10 @@ from typing import Any
 
 from hiveot_supervisor.agent.monitor import Usage
 from hiveot_supervisor.agent.table import Entry
-from hiveot_supervisor.agent.things import ALLOW, action, plugin_info, typed
+from hiveot_supervisor.agent.things import ALLOW, FUNCTION, flag, number, plugin_info, text, whole
 from hiveot_supervisor.clock import iso8601
-from hiveot_supervisor.hub.client import HubClient
+from hiveot_supervisor.hub.client import HubClient, Right
+from hiveot_supervisor.hub.thing import Action, DataType, Property, Schema, Thing
 
 log = logging.getLogger(__name__)
 
@@ -31,34 +32,31 @@ def thing_id(plugin_id: str) -> str:
     return PREFIX + plugin_id
 
 
-def thing_description(entry: Entry, created: str) -> dict[str, Any]:
-    """The TD of one plugin's Thing."""
-    plugin = entry.plugin
-    return {
-        "@context": ["https://www.w3.org/2022/wot/td/v1.1", {"hiveot": "https://www.hiveot.net/vocab/v0.1"}],
-        "@type": "Service",
-        "id": thing_id(plugin.id),
-        "title": plugin.id,
-        "description": f"Plugin {plugin.id}, run by the launcher",
-        "created": created,
-        "modified": created,
-        "properties": {
-            "state": typed("object", "State", "What the plugin is doing, in one document", readOnly=True),
-            "status": typed("string", "Status", "The state in one word", readOnly=True, enum=STATES),
-            "running": typed("boolean", "Running", "Write true to start it, false to stop it"),
-            "cpu": typed("number", "CPU", "Of all its processes", readOnly=True, unit="%"),
-            "rss": typed("integer", "Memory", "Resident memory of all its processes", readOnly=True, unit="Bytes"),
-            "restarts": typed("integer", "Restarts", "Starts after the first", readOnly=True),
-            "nextTry": typed("string", "Next try", "When it will be started again, ISO 8601, or null", readOnly=True),
-            "tokenExpires": typed("string", "Token expires", "ISO 8601, or null without a token", readOnly=True),
+def plugin_thing(plugin_id: str, created: str) -> Thing:
+    """One plugin's Thing."""
+    return Thing(
+        thing_id(plugin_id),
+        plugin_id,
+        f"Plugin {plugin_id}, run by the launcher",
+        at_type="Service",
+        created=created,
+        modified=created,
+        properties={
+            "state": Property(Schema(DataType.OBJECT, "State", "What the plugin is doing, in one document")),
+            "status": Property(Schema(DataType.STRING, "Status", "The state in one word", enum=STATES)),
+            "running": Property(flag("Running", "Write true to start it, false to stop it"), write=Right.CONFIG),
+            "cpu": Property(number("CPU", "Of all its processes", "%")),
+            "rss": Property(whole("Memory", "Resident memory of all its processes", "Bytes")),
+            "restarts": Property(whole("Restarts", "Starts after the first")),
+            "nextTry": Property(text("Next try", "When it will be started again, ISO 8601, or null")),
+            "tokenExpires": Property(text("Token expires", "ISO 8601, or null without a token")),
         },
-        "events": {},
-        "actions": {
-            "start": action("Start", "Start the plugin"),
-            "stop": action("Stop", "Stop the plugin; it stays stopped"),
-            "restart": action("Restart", "Stop and start the plugin"),
+        actions={
+            "start": Action("Start", "Start the plugin", right=Right.CONFIG, at_type=FUNCTION),
+            "stop": Action("Stop", "Stop the plugin; it stays stopped", right=Right.CONFIG, at_type=FUNCTION),
+            "restart": Action("Restart", "Stop and start the plugin", right=Right.CONFIG, at_type=FUNCTION),
         },
-    }
+    )
 
 
 def state_document(entry: Entry, usage: Usage | None, wall: float, mono: float, device: str) -> dict[str, Any]:
@@ -89,10 +87,18 @@ def state_document(entry: Entry, usage: Usage | None, wall: float, mono: float, 
 class Board:
     """What the hub has been told about the plugins; used by the main loop only.
 
-    token_expires: gives the wall time at which a plugin's token expires, None when it has none.
+    token_expires: gives the wall time at which a plugin's token expires, None when it has none. describe: makes the TD
+    of a Thing, with the forms that suit the hub.
     """
 
-    def __init__(self, hub: HubClient, device: str, token_expires: Callable[[str], float | None]) -> None:
+    def __init__(
+        self,
+        hub: HubClient,
+        device: str,
+        token_expires: Callable[[str], float | None],
+        describe: Callable[[Thing], dict[str, Any]],
+    ) -> None:
+        self._describe = describe
         self._hub = hub
         self._device = device
         self._token_expires = token_expires
@@ -112,7 +118,7 @@ class Board:
             name = entry.plugin.id
             if name not in self._values:
                 self._values[name] = {}
-                self._hub.publish_td(thing_description(entry, iso8601(wall)))
+                self._hub.publish_td(self._describe(plugin_thing(name, iso8601(wall))))
                 # without a record HiveOT's hub would let operators and all agents start and stop it
                 self._hub.set_permissions(thing_id(name), ALLOW)
             key = (entry.state, entry.note, entry.pid, entry.enabled, entry.executed, entry.ready, entry.stray)

@@ -77,7 +77,7 @@ class Requests:
         """Carry a request out, or answer why not."""
         try:
             name, value = self._resolve(request)
-            self._demand(request, things.ACTION_RIGHTS[name])
+            self._demand(request, things.ACTIONS[name].right)
             if len(self._pending) >= MAX_PENDING:
                 raise Refused("too many requests are waiting; try again later")
             self._handlers[name](request, value)

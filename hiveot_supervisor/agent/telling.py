@@ -19,6 +19,7 @@ from hiveot_supervisor.agent.state import Event, State
 from hiveot_supervisor.agent.table import Entry, Exit, Now, Table, Transition, to_record
 from hiveot_supervisor.clock import Clock, iso8601
 from hiveot_supervisor.hub.client import HubClient
+from hiveot_supervisor.hub.thing import Thing
 from hiveot_supervisor.model import Cause
 from hiveot_supervisor.supervisord.logfiles import last_lines
 
@@ -42,7 +43,9 @@ class Teller:
         publisher: Publisher,
         clock: Clock,
         token_expires: Callable[[str], float | None],
+        describe: Callable[[Thing], dict[str, Any]],
     ) -> None:
+        self.describe = describe
         self.device = socket.gethostname()
         self.usage: dict[str, Usage] = {}
         self._table = table
@@ -50,7 +53,7 @@ class Teller:
         self._hub = hub
         self._publisher = publisher
         self._clock = clock
-        self._board = Board(hub, self.device, token_expires)
+        self._board = Board(hub, self.device, token_expires, describe)
         self._dirty: set[str] = set()
         self._counts: tuple[int, int] | None = None
 

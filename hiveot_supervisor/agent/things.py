@@ -11,6 +11,7 @@ from typing import Any
 from hiveot_supervisor.agent.table import Entry
 from hiveot_supervisor.clock import iso8601
 from hiveot_supervisor.hub.client import Right
+from hiveot_supervisor.hub.thing import Action, DataType, Event, Property, Schema, Thing, with_mqtt_forms
 
 THING_ID = "Admin"
 ALLOW = ("manager", "admin", "service")
@@ -22,169 +23,164 @@ STATE_CHANGED = "pluginStateChanged"
 LIMIT_EXCEEDED = "limitExceeded"
 STRAY = "strayDetected"
 
-ACTION_RIGHTS: dict[str, Right] = {
-    "listPlugins": Right.READ,
-    "startPlugin": Right.CONFIG,
-    "stopPlugin": Right.CONFIG,
-    "restartPlugin": Right.CONFIG,
-    "enablePlugin": Right.CONFIG,
-    "disablePlugin": Right.CONFIG,
-    "startAllPlugins": Right.CONFIG,
-    "stopAllPlugins": Right.CONFIG,
+FUNCTION = "hiveot:function"
+
+
+def text(title: str, description: str = "") -> Schema:
+    return Schema(DataType.STRING, title, description)
+
+
+def whole(title: str, description: str = "", unit: str = "") -> Schema:
+    return Schema(DataType.INTEGER, title, description, unit)
+
+
+def number(title: str, description: str = "", unit: str = "") -> Schema:
+    return Schema(DataType.NUMBER, title, description, unit)
+
+
+def flag(title: str, description: str = "") -> Schema:
+    return Schema(DataType.BOOLEAN, title, description)
+
+
+def _record(title: str, **members: Schema) -> Schema:
+    """An object; a trailing underscore of a member's name is dropped (`for_`)."""
+    return Schema(DataType.OBJECT, title, properties={n.rstrip("_"): s for n, s in members.items()})
+
+
+_PLUGIN_ID = text("Plugin ID")
+_INFO = Schema(DataType.OBJECT, "Plugin status", ref="PluginInfo")
+_DEVICE = text("Device", "Host name")
+
+PLUGIN_INFO = Schema(
+    DataType.OBJECT,
+    "Plugin information",
+    "What a plugin is and what it is doing",
+    properties={
+        "pluginID": text("Plugin ID", "Name of the plugin, also its account on the hub"),
+        "execPath": text("Executable", "Path of the program that is run"),
+        "size": whole("Size", "Size of the executable", "Bytes"),
+        "modifiedTime": text("Modified", "When the executable was last changed, ISO 8601"),
+        "running": flag("Running", "The plugin's program runs now"),
+        "pid": whole("Process ID", "Of the running process, or of the last one"),
+        "startCount": whole("Starts", "How often it has been started"),
+        "startedTime": text("Started", "Time of the last start, ISO 8601"),
+        "stoppedTime": text("Stopped", "Time of the last stop, ISO 8601"),
+        "status": text("Status", "Why it is in its state, in words"),
+        "cpu": whole("CPU", "CPU use of all its processes, 0 when not running", "%"),
+        "rss": whole("Memory", "Resident memory of all its processes", "Bytes"),
+        "Uptime": whole("Uptime", "How long it has been running", "seconds"),
+        "state": text("State", "stopped, waiting, starting, running, stopping, backoff, exited, failed or missing"),
+        "enabled": flag("Enabled", "It is started again after a restart of the machine"),
+    },
+)
+
+_STATE_CHANGE = _record(
+    "State change",
+    pluginID=_PLUGIN_ID,
+    state=text("State"),
+    previous=text("Previous state"),
+    cause=text("Cause", "operator, crash, exit, limit, probe, dependency, shutdown, launcher-lost …"),
+    exitCode=whole("Exit code", "Absent when a signal ended it"),
+    signal=text("Signal", "Name of the signal that ended it"),
+    maxRss=whole("Peak memory", "Of the process that ended", "Bytes"),
+    uptime=number("Uptime", unit="seconds"),
+    startCount=whole("Starts"),
+    attempt=whole("Attempt", "Failures in a row"),
+    nextTry=text("Next try", "When it will be started again, ISO 8601"),
+    note=text("Note", "Why, in words"),
+    ready=flag("Ready", "It has passed its readiness check"),
+    lastLog=Schema(DataType.ARRAY, "Last words", "The last lines of its log", items=text("Line")),
+    inferred=flag("Inferred", "Nobody saw it happen; found out later"),
+    device=_DEVICE,
+    time=text("Time", "When it happened, ISO 8601"),
+)
+
+_LIMIT = _record(
+    "Exceeded limit",
+    pluginID=_PLUGIN_ID,
+    resource=text("Resource", "memory or cpu"),
+    value=number("Value", "Bytes, or percent of a core"),
+    limit=number("Limit", "In the same unit"),
+    for_=number("For", "How long it was exceeded", "seconds"),
+    action=text("Action", "event or restart"),
+    device=_DEVICE,
+    time=text("Time", "When it happened, ISO 8601"),
+)
+
+_STRAY = _record(
+    "Stray",
+    pluginID=_PLUGIN_ID,
+    pid=whole("Process ID"),
+    since=text("Since", "When it was started, ISO 8601"),
+    detected=text("Detected", "manual"),
+    device=_DEVICE,
+    time=text("Time", "When it was noticed, ISO 8601"),
+)
+
+
+def _control(title: str, description: str) -> Action:
+    """An action on one plugin."""
+    return Action(title, description, _PLUGIN_ID, _INFO, right=Right.CONFIG, at_type=FUNCTION)
+
+
+ACTIONS: dict[str, Action] = {
+    "listPlugins": Action(
+        "List plugins",
+        "All known plugins and what they are doing",
+        flag("Only running"),
+        Schema(DataType.ARRAY, "Plugins", items=_INFO),
+        safe=True,
+        idempotent=True,
+        right=Right.READ,
+        at_type=FUNCTION,
+    ),
+    "startPlugin": _control("Start plugin", "Start one plugin"),
+    "stopPlugin": _control("Stop plugin", "Stop one plugin; it stays stopped"),
+    "restartPlugin": _control("Restart plugin", "Stop and start one plugin"),
+    "enablePlugin": _control("Enable plugin", "Start it at every start"),
+    "disablePlugin": _control("Disable plugin", "Do not start it by itself"),
+    "startAllPlugins": Action("Start all", "Start all known plugins in order", right=Right.CONFIG, at_type=FUNCTION),
+    "stopAllPlugins": Action(
+        "Stop all",
+        "Stop all running plugins in reverse order",
+        flag("Full stop", "Stop the hub runtime as well; that demands the right `admin`"),
+        right=Right.CONFIG,
+        at_type=FUNCTION,
+    ),
 }
-"""The least right that each action demands; `stopAllPlugins` with full stop demands ADMIN."""
+"""The actions with the least right that each demands; `stopAllPlugins` with full stop demands ADMIN."""
 
 
-def _string(title: str, description: str = "") -> dict[str, Any]:
-    return {"title": title, "type": "string", **({"description": description} if description else {})}
-
-
-def typed(kind: str, title: str, description: str = "", **more: Any) -> dict[str, Any]:
-    """A data schema or property: JSON type, title, description and further members."""
-    return {"title": title, "type": kind, **({"description": description} if description else {}), **more}
-
-
-_INFO = {"title": "Plugin status", "type": "object", "schema": "PluginInfo"}
-
-
-def action(title: str, description: str, **more: Any) -> dict[str, Any]:
-    """An action affordance."""
-    return {"@type": "hiveot:function", "title": title, "description": description, **more}
-
-
-def _plugin_info_schema() -> dict[str, Any]:
-    return {
-        "title": "Plugin information",
-        "description": "What a plugin is and what it is doing",
-        "type": "object",
-        "properties": {
-            "pluginID": _string("Plugin ID", "Name of the plugin, also its account on the hub"),
-            "execPath": _string("Executable", "Path of the program that is run"),
-            "size": typed("integer", "Size", "Size of the executable", unit="Bytes"),
-            "modifiedTime": _string("Modified", "When the executable was last changed, ISO 8601"),
-            "running": typed("boolean", "Running", "The plugin's program runs now"),
-            "pid": typed("integer", "Process ID", "Of the running process, or of the last one"),
-            "startCount": typed("integer", "Starts", "How often it has been started"),
-            "startedTime": _string("Started", "Time of the last start, ISO 8601"),
-            "stoppedTime": _string("Stopped", "Time of the last stop, ISO 8601"),
-            "status": _string("Status", "Why it is in its state, in words"),
-            "cpu": typed("integer", "CPU", "CPU use of all its processes, 0 when not running", unit="%"),
-            "rss": typed("integer", "Memory", "Resident memory of all its processes", unit="Bytes"),
-            "Uptime": typed("integer", "Uptime", "How long it has been running", unit="seconds"),
-            "state": _string(
-                "State", "stopped, waiting, starting, running, stopping, backoff, exited, failed or missing"
-            ),
-            "enabled": typed("boolean", "Enabled", "It is started again after a restart of the machine"),
+def launcher_thing(created: str) -> Thing:
+    """The launcher's Thing. `created`: ISO 8601 time for created/modified."""
+    return Thing(
+        THING_ID,
+        "Plugin launcher",
+        "Lists, starts and stops the plugins of this hub and tells when they start and stop",
+        at_type="Service",
+        created=created,
+        modified=created,
+        properties={
+            "nrPlugins": Property(whole("Plugins", "Number of known plugins")),
+            "nrRunning": Property(whole("Running plugins", "Number of plugins that run now")),
         },
-    }
-
-
-def thing_description(created: str) -> dict[str, Any]:
-    """The TD of the launcher's Thing. `created`: ISO 8601 time for created/modified."""
-    plugin_id = _string("Plugin ID")
-    return {
-        "@context": ["https://www.w3.org/2022/wot/td/v1.1", {"hiveot": "https://www.hiveot.net/vocab/v0.1"}],
-        "@type": "Service",
-        "id": THING_ID,
-        "title": "Plugin launcher",
-        "description": "Lists, starts and stops the plugins of this hub and tells when they start and stop",
-        "created": created,
-        "modified": created,
-        "properties": {
-            "nrPlugins": typed("integer", "Plugins", "Number of known plugins", readOnly=True),
-            "nrRunning": typed("integer", "Running plugins", "Number of plugins that run now", readOnly=True),
+        events={
+            STARTED: Event("Plugin started", "A plugin has been started", _PLUGIN_ID),
+            STOPPED: Event("Plugin stopped", "A plugin has ended or was stopped", _PLUGIN_ID),
+            STATE_CHANGED: Event("Plugin state changed", "A plugin changed its state, and why", _STATE_CHANGE),
+            LIMIT_EXCEEDED: Event("Limit exceeded", "A plugin has used more than its limit for too long", _LIMIT),
+            STRAY: Event("Stray detected", "A copy of a plugin runs that the launcher did not start", _STRAY),
         },
-        "events": {
-            STARTED: {"title": "Plugin started", "description": "A plugin has been started", "data": plugin_id},
-            STOPPED: {"title": "Plugin stopped", "description": "A plugin has ended or was stopped", "data": plugin_id},
-            STATE_CHANGED: {
-                "title": "Plugin state changed",
-                "description": "A plugin went from one state to another, with the reason",
-                "data": _state_change_schema(),
-            },
-            LIMIT_EXCEEDED: {
-                "title": "Limit exceeded",
-                "description": "A plugin has used more than its limit for longer than allowed",
-                "data": _limit_schema(),
-            },
-            STRAY: {
-                "title": "Stray detected",
-                "description": "A copy of a plugin runs that the launcher did not start",
-                "data": {
-                    "title": "Stray",
-                    "type": "object",
-                    "properties": {
-                        "pluginID": _string("Plugin ID"),
-                        "pid": typed("integer", "Process ID"),
-                        "since": _string("Since", "When it was started, ISO 8601"),
-                        "detected": _string("Detected", "manual"),
-                        "device": _string("Device", "Host name"),
-                        "time": _string("Time", "When it was noticed, ISO 8601"),
-                    },
-                },
-            },
-        },
-        "actions": {
-            "listPlugins": action(
-                "List plugins",
-                "All known plugins and what they are doing",
-                safe=True,
-                idempotent=True,
-                input=typed("boolean", "Only running"),
-                output={"title": "Plugins", "type": "array", "items": _INFO},
-            ),
-            "startPlugin": action("Start plugin", "Start one plugin", input=plugin_id, output=_INFO),
-            "stopPlugin": action("Stop plugin", "Stop one plugin; it stays stopped", input=plugin_id, output=_INFO),
-            "restartPlugin": action("Restart plugin", "Stop and start one plugin", input=plugin_id, output=_INFO),
-            "enablePlugin": action("Enable plugin", "Start it at every start", input=plugin_id, output=_INFO),
-            "disablePlugin": action("Disable plugin", "Do not start it by itself", input=plugin_id, output=_INFO),
-            "startAllPlugins": action("Start all", "Start all known plugins in order"),
-            "stopAllPlugins": action(
-                "Stop all",
-                "Stop all running plugins in reverse order",
-                input=typed("boolean", "Full stop", "Stop the hub runtime as well"),
-            ),
-        },
-        "schemaDefinitions": {"PluginInfo": _plugin_info_schema()},
-    }
+        actions=ACTIONS,
+        schema_definitions={"PluginInfo": PLUGIN_INFO},
+    )
 
 
-def _state_change_schema() -> dict[str, Any]:
-    return {
-        "title": "State change",
-        "type": "object",
-        "properties": {
-            "pluginID": _string("Plugin ID"),
-            "state": _string("State"),
-            "previous": _string("Previous state"),
-            "cause": _string("Cause", "operator, crash, exit, limit, probe, dependency, shutdown, launcher-lost …"),
-            "exitCode": typed("integer", "Exit code", "Absent when a signal ended it"),
-            "signal": _string("Signal", "Name of the signal that ended it"),
-            "uptime": typed("number", "Uptime", unit="seconds"),
-            "startCount": typed("integer", "Starts"),
-            "nextTry": _string("Next try", "When it will be started again, ISO 8601"),
-            "note": _string("Note", "Why, in words"),
-            "device": _string("Device", "Host name"),
-            "time": _string("Time", "When it happened, ISO 8601"),
-        },
-    }
-
-
-def _limit_schema() -> dict[str, Any]:
-    return {
-        "title": "Exceeded limit",
-        "type": "object",
-        "properties": {
-            "pluginID": _string("Plugin ID"),
-            "resource": _string("Resource", "memory or cpu"),
-            "value": typed("number", "Value", "Bytes, or percent of a core"),
-            "limit": typed("number", "Limit", "In the same unit"),
-            "for": typed("number", "For", "How long it was exceeded", unit="seconds"),
-            "action": _string("Action", "event or restart"),
-            "device": _string("Device", "Host name"),
-            "time": _string("Time", "When it happened, ISO 8601"),
-        },
-    }
+def describe(thing: Thing, launcher_id: str, url: str) -> dict[str, Any]:
+    """The TD to publish: with forms on an MQTT hub; the HiveOT hub makes its own."""
+    if url.startswith("mqtts:"):
+        return with_mqtt_forms(thing, agent_id=launcher_id, url=url)
+    return thing.to_json()
 
 
 def plugin_info(entry: Entry, wall: float, *, cpu: float | None, rss: int | None) -> dict[str, Any]:
