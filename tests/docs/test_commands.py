@@ -22,10 +22,10 @@ PLAIN |= {"chmod", "mv", "python3", "export", "exec", "EOF", "pip", "hubcli", "l
 
 def test_the_command_exists(typed: object) -> None:
     words = [word for word in typed.words if not re.fullmatch(r"\w+=\S*", word) or typed.words[0] == "make"]
-    if words[0] in ("hub", "sudo"):  # hub: the function that plugin-authors.md defines
-        words = words[1:]
     if not words:
         return  # only an assignment
+    if words[0] in ("hub", "sudo"):  # hub: the function that plugin-authors.md defines
+        words = words[1:]
     name, *rest = words
     name = name if name in PLAIN else Path(name).name
     if name in CHECKS:
