@@ -83,12 +83,14 @@ class BaseLink(Generic[S]):
         *,
         clock: Clock,
         slow_limit: float = reconnect.SLOW_LIMIT,
+        exclusive: bool = True,
     ) -> None:
         self._address = address
         self._account = account
         self._handler = handler
         self._clock = clock
         self._slow_limit = slow_limit
+        self._exclusive = exclusive
         self._limited = LimitedLog(log, clock.monotonic)
         self._changed = threading.Condition()  # guards what follows
         self._session: S | None = None
@@ -228,6 +230,7 @@ class BaseLink(Generic[S]):
             loopback=self._address.loopback,
             jitter=random.uniform(-1, 1),
             slow_limit=self._slow_limit,
+            exclusive=self._exclusive,
         )
         self._retry = retry.state
         if retry.contested:

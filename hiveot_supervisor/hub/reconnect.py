@@ -95,9 +95,13 @@ def next_try(
     loopback: bool,
     jitter: float,
     slow_limit: float = SLOW_LIMIT,
+    exclusive: bool = True,
 ) -> Retry:
-    """What to do after `ending`. jitter: a random number from -1 to 1; slow_limit: longest delay while the hub is away,
-    seconds."""
+    """What to do after `ending`.
+
+    jitter: a random number from -1 to 1; slow_limit: longest delay while the hub is away, seconds; exclusive: the hub
+    closes the older connection of an ID when it is used again, so that losses in a row mean a second user.
+    """
     if state.outage_since is None:
         state = replace(state, outage_since=now)
     match ending:
@@ -111,7 +115,7 @@ def next_try(
             if state.version == MQTT5:
                 return Retry(replace(state, version=MQTT311), 0.0)
             state = replace(state, version=MQTT5)
-        case Ending.LOST | Ending.TAKEN_OVER:
+        case Ending.LOST | Ending.TAKEN_OVER if exclusive:
             return _after_loss(state, ending, now, loopback=loopback, jitter=jitter, slow_limit=slow_limit)
     gone = state.gone or ending is Ending.UNREACHABLE
     state = replace(state, attempts=state.attempts + 1, gone=gone)

@@ -86,7 +86,7 @@ class WssHubClient:
         self._closed = False
         self._link = Link(parse_url(url), account, self, clock=self._clock)
         self._calls = Calls(partial(self._link.send, prove=False), self._clock)
-        self._order = Order(self._link.send, self._clock.monotonic)
+        self._order = Order(self._send_on, self._clock.monotonic)
         self._observers = Observers(self._calls, self._limited)
 
     # the port: connection
@@ -255,8 +255,8 @@ class WssHubClient:
 
     # the link's handler, in the dispatch thread but for the first
 
-    def link_opening(self) -> None:
-        self._order.connected()
+    def link_opening(self, connection: int) -> None:
+        self._order.connected(connection)
 
     def link_up(self) -> None:
         log.info("connected to the hub as %s", self._id)
@@ -315,6 +315,9 @@ class WssHubClient:
             self.respond_error(request, "internal error")
 
     # small parts
+
+    def _send_on(self, frame: bytes, connection: int) -> Future[None]:
+        return self._link.send(frame, connection=connection)
 
     def _not_in_dispatch(self, what: str) -> None:
         if self._link.dispatching:

@@ -30,8 +30,8 @@ MAX_PENDING_BYTES = 64_000_000
 class Handler(LinkHandler, Protocol):
     """Called from the dispatch thread, but for `link_opening`."""
 
-    def link_opening(self) -> None:
-        """A login has succeeded, nothing can be sent yet. Called in the network thread: must not block or send."""
+    def link_opening(self, connection: int) -> None:
+        """Logged in for the `connection`th time; nothing can be sent yet. In the network thread: must not block."""
         ...
 
     def link_frame(self, data: bytes) -> None: ...
@@ -55,19 +55,23 @@ class Link(BaseLink[Session]):
     """See the module. Thread-safe; `close` is final."""
 
     def __init__(self, url: Url, account: Account, handler: Handler, *, clock: Clock) -> None:
-        super().__init__(url.address, account, handler, clock=clock, slow_limit=SLOW_LIMIT)
+        super().__init__(url.address, account, handler, clock=clock, slow_limit=SLOW_LIMIT, exclusive=False)
         self._url = url
         self._receiver = handler
         self._unproven: deque[_Unproven] = deque()  # by session and number; guarded by _changed
         self._unproven_bytes = 0
+        self._connection = 0  # how many there have been
 
-    def send(self, frame: bytes, *, prove: bool = True) -> Future[None]:
-        """Send a text frame; the future completes when the hub has read it, at once without `prove`."""
+    def send(self, frame: bytes, *, prove: bool = True, connection: int | None = None) -> Future[None]:
+        """Send a text frame; the future completes when the hub has read it, at once without `prove`.
+
+        connection: only on that one; a later one does not know what was said on it.
+        """
         future: Future[None] = Future()
         try:
             with self._changed:
                 session = self._ready
-                if session is None:
+                if session is None or connection not in (None, self._connection):
                     raise HubUnavailable("not connected to the hub", why=self._reason)
                 if len(self._unproven) >= MAX_PENDING or self._unproven_bytes + len(frame) > MAX_PENDING_BYTES:
                     raise HubUnavailable("too many messages that the hub has not read yet")
@@ -85,7 +89,9 @@ class Link(BaseLink[Session]):
     # the sink of the sessions, in the network thread
 
     def ready(self, session: Session) -> None:
-        self._receiver.link_opening()
+        with self._changed:
+            self._connection += 1
+        self._receiver.link_opening(self._connection)
         super().ready(session)
 
     def frame(self, data: bytes) -> None:

@@ -36,6 +36,7 @@ class _Frame:
     lane: Hashable
     data: bytes
     future: Future[None]
+    connection: int
 
 
 @dataclass(slots=True)
@@ -51,14 +52,16 @@ class _Thing:
 
 
 class Order:
-    """Thread-safe. `send` hands a frame to the connection; its future completes when the hub has read it."""
+    """Thread-safe. `send` hands a frame to the connection of that number, or fails when there is another by now; its
+    future completes when the hub has read the frame."""
 
-    def __init__(self, send: Callable[[bytes], Future[None]], monotonic: Callable[[], float]) -> None:
+    def __init__(self, send: Callable[[bytes, int], Future[None]], monotonic: Callable[[], float]) -> None:
         self._send = send
         self._monotonic = monotonic
         self._lock = threading.Lock()  # guards what follows; never held while something is sent or completed
         self._things: dict[str, _Thing] = {}
         self._lanes: dict[Hashable, deque[_Frame]] = {}
+        self._connection = 0
         self._waiting = 0
         self._waiting_bytes = 0
 
@@ -70,10 +73,11 @@ class Order:
             thing.stale = False
         return self._add(thing_id, step, describes=True)
 
-    def connected(self) -> None:
-        """A new connection, maybe to a hub that was started anew and knows nothing: what is published of a Thing before
-        its owner describes it again is preceded by the last description."""
+    def connected(self, connection: int) -> None:
+        """The connection of that number is there, maybe to a hub that was started anew and knows nothing: what is
+        published of a Thing before its owner describes it again is preceded by the last description."""
         with self._lock:
+            self._connection = connection
             for thing in self._things.values():
                 thing.stale = thing.describe is not None
 
@@ -83,9 +87,9 @@ class Order:
 
     def publish(self, thing_id: str, lane: Hashable, data: bytes) -> Future[None]:
         """Send a frame of a Thing when it is its turn."""
-        frame = _Frame(lane, data, Future())
         again: Step | None = None
         with self._lock:
+            frame = _Frame(lane, data, Future(), self._connection)
             thing = self._things.get(thing_id)
             if self._waiting >= MAX_HELD or self._waiting_bytes + len(data) > MAX_HELD_BYTES:
                 complete(frame.future, None, HubUnavailable("too many messages wait for the hub"))
@@ -138,6 +142,7 @@ class Order:
         error = done.exception()
         start: list[_Frame] = []
         failed: list[_Frame] = []
+        again: Step | None = None
         with self._lock:
             thing = self._things[thing_id]
             _, future, describes = thing.steps.popleft()
@@ -145,7 +150,10 @@ class Order:
                 thing.failure = f"the hub has not taken the description of {thing_id}: {error}" if error else ""
                 thing.failed_at = self._monotonic()
             more = bool(thing.steps)
-            if not more:
+            if not more and thing.stale and thing.held:
+                # that was an answer on the connection of before; on this one it has not been described yet
+                thing.stale, again = False, thing.describe
+            elif not more:
                 held, thing.held = thing.held, []
                 failed = held if thing.failure else []
                 self._release(failed)
@@ -153,6 +161,8 @@ class Order:
         complete(future, None, error if isinstance(error, Exception) else None)
         if more:
             self._next_step(thing_id)
+        if again is not None:
+            self._add(thing_id, again, describes=True)
         for frame in failed:
             complete(frame.future, None, HubUnavailable(thing.failure))
         for frame in start:
@@ -175,7 +185,7 @@ class Order:
         self._waiting_bytes -= sum(len(frame.data) for frame in frames)
 
     def _start(self, frame: _Frame) -> None:
-        self._send(frame.data).add_done_callback(lambda done: self._sent(frame, done))
+        self._send(frame.data, frame.connection).add_done_callback(lambda done: self._sent(frame, done))
 
     def _sent(self, frame: _Frame, done: Future[None]) -> None:
         """A frame was read by the hub, or lost with the connection, and with it all that waits behind it."""

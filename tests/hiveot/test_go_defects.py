@@ -114,11 +114,12 @@ def test_06_stop_all_skips_nobody_and_hits_nobody_twice(place: Place) -> None:
     names = ["sleeper", "sleeper2", "slow", "xruntime", "zombie-not"]
     for name in names:
         place.ask("startPlugin", name)
+    until(lambda: all(place.events_of(name)[-1:] == ["started"] for name in names[1:]))
     before = {name: place.events_of(name).count("stopped") for name in names}
     place.ask("stopAllPlugins", False)
     infos = place.home.infos(place.consumer)
     assert [n for n, i in infos.items() if i.get("running")] == ["runtime"]
-    until(lambda: all(place.events_of(name)[-1] == "stopped" for name in names))
+    until(lambda: all(place.events_of(name)[-1:] == ["stopped"] for name in names))
     assert {name: place.events_of(name).count("stopped") - before[name] for name in names} == dict.fromkeys(names, 1)
     place.ask("startPlugin", "sleeper")
 

@@ -109,3 +109,21 @@ def test_any_history_gives_a_sane_delay(history: list[tuple[Ending, float, float
         assert 0 <= retry.delay <= 75
         immediate = immediate + 1 if retry.delay == 0 else 0
         assert immediate <= 2
+
+
+def test_losses_mean_nothing_where_an_id_may_be_used_twice() -> None:
+    """HiveOT's hub closes no older connection: losing it in a row only says that the hub is in trouble."""
+    state, now = RetryState(), 0.0
+    for _ in range(20):
+        state = succeeded(state, now)
+        retry = next_try(state, Ending.LOST, now + 1, loopback=True, jitter=0.0, exclusive=False)
+        assert (retry.contested, retry.delay) == (False, reconnect.FAST_FIRST * 1.5)
+        state, now = retry.state, now + 2
+
+
+def test_the_longest_delay_can_be_shortened() -> None:
+    state = succeeded(RetryState(), 0.0)
+    for n in range(20):
+        retry = next_try(state, Ending.UNREACHABLE, 100.0 * n, loopback=False, jitter=1.0, slow_limit=3.0)
+        assert retry.delay <= 3.0 * 1.25
+        state = retry.state

@@ -662,6 +662,7 @@ def test_what_counts_as_delivered_was_delivered_though_the_hub_is_killed_again_a
 ) -> None:
     agent, recorder = connect(hub, "launcher")
     recorder.on_connected = lambda: agent.publish_td(DOCUMENT)
+    agent.publish_td(DOCUMENT).result(5)
     ended = threading.Event()
 
     def kill() -> None:
@@ -684,4 +685,5 @@ def test_what_counts_as_delivered_was_delivered_though_the_hub_is_killed_again_a
     told = [f["value"] for f in sent(hub, "launcher") if f.get("name") == "started"]
     assert list(dict.fromkeys(told))[: len(delivered)] == delivered == list(range(1000))
     assert failures > 0
+    assert recorder.refused == []  # nobody else uses the ID, and nothing says so
     assert hub.router.dropped == []
