@@ -17,7 +17,7 @@ from hiveot_supervisor.agent import order, things
 from hiveot_supervisor.agent.inbox import Probed
 from hiveot_supervisor.agent.publisher import Publisher
 from hiveot_supervisor.agent.state import State
-from hiveot_supervisor.agent.strays import Stray
+from hiveot_supervisor.agent.strays import Foreign, Stray
 from hiveot_supervisor.agent.table import UP, Entry, Exit, Gate, Now, Table
 from hiveot_supervisor.agent.telling import Teller
 from hiveot_supervisor.clock import Clock, iso8601
@@ -70,6 +70,10 @@ class Processes(Protocol):
         """Signal what is left of a process group; False when nothing is."""
         ...
 
+    def signal(self, pid: int, number: int) -> None:
+        """Signal one process, if it is still there."""
+        ...
+
     def gate(self, plugin_id: str, pid: int) -> Gate | None:
         """The reason that prestart left for not executing the plugin, if it is of this process."""
         ...
@@ -119,6 +123,7 @@ class Agent:
         self._forks: dict[str, _Fork] = {}
         self._preparing: set[str] = set()
         self._leftovers: dict[int, float] = {}
+        self._escaped: set[int] = set()
         self._started_at = clock.monotonic()
 
     def _describe(self, thing: Thing) -> dict[str, Any]:
@@ -402,6 +407,15 @@ class Agent:
                 del self._leftovers[leader]
             elif not self.processes.signal_group(leader, 0):
                 del self._leftovers[leader]
+
+    def end_escaped(self, processes: list[Foreign]) -> None:
+        """End daemons that ended plugins left behind: TERM when they are first seen, KILL when they are seen again."""
+        seen = {p.pid for p in processes}
+        for foreign in processes:
+            number = signal.SIGKILL if foreign.pid in self._escaped else signal.SIGTERM
+            log.warning("%s left process %d behind; it gets SIG%s", foreign.program, foreign.pid, number.name[3:])
+            self.processes.signal(foreign.pid, number)
+        self._escaped = seen
 
     def _release(self, mono: float) -> None:
         waited = mono - self._started_at

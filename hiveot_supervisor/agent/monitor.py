@@ -103,10 +103,11 @@ def _describe(process: psutil.Process) -> Foreign | None:
     if not argv:
         return None
     try:
-        home = process.environ().get("HIVEOT_HOME", "")
+        environment = process.environ()
     except psutil.Error:
-        home = ""
-    return Foreign(process.pid, process.create_time(), argv, home)
+        environment = {}
+    home, program = environment.get("HIVEOT_HOME", ""), environment.get("SUPERVISOR_PROCESS_NAME", "")
+    return Foreign(process.pid, process.create_time(), argv, home, program)
 
 
 def _owner(pid: int, parents: Mapping[int, int], owners: Mapping[int, str]) -> str | None:

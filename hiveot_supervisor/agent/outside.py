@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -50,6 +51,11 @@ class MachineProcesses:
         except (ProcessLookupError, PermissionError):
             return False
         return True
+
+    def signal(self, pid: int, number: int) -> None:
+        """Signal one process, if it is still there."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
 
     def gate(self, plugin_id: str, pid: int) -> Gate | None:
         """prestart's reason for an exit 111 or 100, if it is of this very process."""

@@ -45,6 +45,7 @@ from hiveot_supervisor.agent.publisher import Publisher
 from hiveot_supervisor.agent.reports import Reports
 from hiveot_supervisor.agent.requests import Requests
 from hiveot_supervisor.agent.state import State, StateError
+from hiveot_supervisor.agent.strays import escaped
 from hiveot_supervisor.agent.strays import find as find_strays
 from hiveot_supervisor.clock import SystemClock
 from hiveot_supervisor.errors import (
@@ -284,6 +285,8 @@ class Service:
         self._sample_due = mono + SAMPLE_INTERVAL
         roots = {name: e.pid for name, e in self.agent.table.entries.items() if e.running}
         usage, foreign = self.monitor.look(roots, self._supervisord)
+        up = [name for name, e in self.agent.table.entries.items() if e.up or e.intent is not None]
+        self.agent.end_escaped(escaped(foreign, str(self.paths.home), up))
         strays = find_strays(self.agent.launcher.plugins, foreign, str(self.paths.home))
         self.health.sampled(usage, strays)
         plugins = {

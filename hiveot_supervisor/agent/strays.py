@@ -6,7 +6,7 @@ A stray runs a plugin's executable (as program, or as the script of an interpret
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -15,12 +15,16 @@ from hiveot_supervisor.model import Plugin
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """A process that is not supervisord's. started: wall seconds; home: its HIVEOT_HOME, empty when not set."""
+    """A process that is not supervisord's. started: wall seconds; home: its HIVEOT_HOME, empty when not set.
+
+    program: the supervisord program that it descends from (SUPERVISOR_PROCESS_NAME, inherited), empty when none.
+    """
 
     pid: int
     started: float
     argv: tuple[str, ...]
     home: str = ""
+    program: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +43,17 @@ def find(plugins: Iterable[Plugin], processes: Iterable[Foreign], home: str) -> 
     by_id = {p.id: p for p in known}
     result: dict[str, Stray] = {}
     for process in sorted(processes, key=lambda p: p.started):
-        if process.home and process.home != home:
+        if process.program or (process.home and process.home != home):
             continue
         plugin = _plugin_of(process.argv, programs, by_id)
         if plugin is not None:
             result.setdefault(plugin, Stray(plugin, process.pid, process.started))
     return result
+
+
+def escaped(processes: Iterable[Foreign], home: str, running: Collection[str]) -> list[Foreign]:
+    """Daemons that plugins of this home left behind: descendants of a program that does not run any more."""
+    return [p for p in processes if p.program and p.home == home and p.program not in running]
 
 
 def _plugin_of(argv: Sequence[str], programs: dict[str, str], by_id: dict[str, Plugin]) -> str | None:

@@ -70,6 +70,23 @@ def test_children_left_behind_are_ended(home: Home) -> None:
     assert ending(home, "forker")["exitCode"] == 0
 
 
+def test_a_daemon_that_a_plugin_left_behind_is_ended(home: Home) -> None:
+    """It has left the process group and the session; what it inherited tells where it comes from."""
+    script = (
+        "#!/usr/bin/env python3\nimport os, sys, time\n"
+        "if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n"
+        f"        open('{home.path}/daemon', 'w').write(str(os.getpid()))\n        time.sleep(1000)\n    os._exit(0)\n"
+        "time.sleep(0.5)\nsys.exit(0)\n"
+    )
+    home.plugin("forker", script)
+    home.plugin("other")
+    home.configure("forker", "other")
+    home.up(wait=False)
+    daemon = int(until(lambda: text(home.path / "daemon")))
+    until(lambda: not psutil.pid_exists(daemon), 20, "the daemon ended")
+    assert home.views()["other"]["state"] == "running"
+
+
 def text(path: Path) -> str:
     return path.read_text().strip() if path.exists() else ""
 
