@@ -148,7 +148,7 @@ def test_the_module_can_be_run_too(home: GoHome) -> None:
     command = [sys.executable, "-m", "hiveot_supervisor.cli.launcher", "--home", str(home.path)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            until(lambda: (home.path / "run/supervisor.sock").exists())
+            until(lambda: (home.path / "run/supervisord.pid").exists())  # written after it takes signals
         finally:
             process.terminate()
         assert process.wait(20) == 0
