@@ -56,7 +56,7 @@ def home() -> Iterator[GoHome]:
         shutil.copytree(made.hub.certs, made.path / "certs", dirs_exist_ok=True)
         made.configure(extra="stop: {timeout: 1s}\n")
         made.start()
-        until(lambda: made.hub.router.permissions)
+        until(lambda: "dtw:launcher:Admin" in made.hub.router.permissions)
         made.hub.router.accounts["vera"] = Account("vera", "consumer", "manager")
         yield made
 
