@@ -116,6 +116,7 @@ def test_hub_restart_under_a_running_launcher() -> None:
         assert time.monotonic() - begin < 5.0
         assert told(home) == transitions(home)[-8:]
         assert home.hub.router.permissions["dtw:launcher:Admin"]["allow"]
+        consumer.wait_connected(10)
         assert {n: i["pid"] for n, i in home.infos(consumer).items() if n.startswith("sleeper")} == pids
         assert home.hub.router.dropped == []
 
