@@ -163,8 +163,10 @@ class Agent:
             self._forks[name] = _Fork(pid, 0.0)
             self._watch_forks(self.clock.monotonic())
 
-    def process_stopping(self, name: str, *, shutdown: bool) -> None:
-        if entry := self.table.get(name):
+    def process_stopping(self, name: str, pid: int, *, shutdown: bool) -> None:
+        """A stop was commanded. Of another process than the present one it is an old report, from before a snapshot."""
+        entry = self.table.get(name)
+        if entry is not None and pid in (entry.pid, 0):
             now = self.now()
             self._note_executed(entry, now)
             self.teller.tell(self.table.stopping(entry, now, shutdown=shutdown))

@@ -83,6 +83,9 @@ def _missed(agent: Agent, entry: Entry, process: ProcessInfo | None) -> list[Tra
     now = agent.now()
     if process is None:
         return [agent.table.lost(entry, Cause.LAUNCHER_LOST, now)]
+    if process.pid:
+        # it runs again: somebody restarted it while nobody looked, and how the earlier run ended is not known any more
+        return [agent.table.lost(entry, Cause.RESTART, now)]
     exit_ = Exit(process.exitcode, process.signal)
     if process.state is ProcessState.STOPPED:
         return [agent.table.stopped(entry, exit_, now, shutdown=False)]

@@ -58,7 +58,7 @@ class Reports:
             case "RUNNING":
                 agent.process_running(name, event.pid or 0)
             case "STOPPING":
-                agent.process_stopping(name, shutdown=shutdown)
+                agent.process_stopping(name, event.pid, shutdown=shutdown)
             case "STOPPED":
                 agent.process_stopped(name, event.pid, exit_, shutdown=shutdown)
             case "EXITED":

@@ -188,7 +188,7 @@ class Table:
 
     def _take_stop(self, entry: Entry, shutdown: bool) -> None:
         entry.cause = Cause.SHUTDOWN if shutdown else (entry.intent or Cause.OPERATOR)
-        if entry.cause is Cause.OPERATOR and entry.again is None:
+        if entry.cause is Cause.OPERATOR and entry.again is None and entry.managed:
             entry.disabled_by_stop = entry.enabled
             entry.enabled = False
         if shutdown:

@@ -16,11 +16,14 @@ from hiveot_supervisor.cli.changes import Changes, compare
 from hiveot_supervisor.cli.control import Control, Outcome
 from hiveot_supervisor.cli.home import Home
 from hiveot_supervisor.cli.output import paint, print_json, say, use_color
-from hiveot_supervisor.errors import ExitCode, SupervisordFault
+from hiveot_supervisor.errors import ExitCode, HiveotError, SupervisordFault
 from hiveot_supervisor.model import Launcher
 from hiveot_supervisor.supervisord.states import Fault
 
 TIMEOUT = 60.0
+
+FUNDAMENTAL = ("id", "paths", "key_file", "token_file", "hub", "runtime")
+"""Changes of these would have plugins talk to a hub that is not there yet."""
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -54,6 +57,11 @@ def run(args: Namespace) -> int:
     _show(changes, args)
     if args.dry_run:
         return ExitCode.OK
+    if fundamental := [name for name in changes.outside if name in FUNDAMENTAL]:
+        raise HiveotError(
+            f"nothing was applied: {', '.join(fundamental)} cannot change under running plugins",
+            hint="hiveot-launcher down, then hiveot-launcher up",
+        )
     control = Control(home)
     running = {name for name, p in control.processes.items() if p.pid}
     write.write(plan.make(new))

@@ -9,7 +9,7 @@ from argparse import ArgumentParser, Namespace
 
 from hiveot_supervisor.cli import eventlines
 from hiveot_supervisor.cli.home import Home
-from hiveot_supervisor.cli.output import use_color
+from hiveot_supervisor.cli.output import pause, use_color
 from hiveot_supervisor.errors import ExitCode, HiveotError
 
 POLL = 0.1
@@ -43,7 +43,8 @@ def run(args: Namespace) -> int:
         last = batch[-1].seq if batch else last
         if not args.follow:
             return ExitCode.OK
-        time.sleep(POLL)
+        if not pause(POLL):
+            return ExitCode.OK
         batch = reader.events(after=last)
 
 

@@ -6,7 +6,7 @@ import sys
 import time
 from argparse import ArgumentParser, Namespace
 
-from hiveot_supervisor.cli.home import Home, View
+from hiveot_supervisor.cli.home import AGENT, Home, View
 from hiveot_supervisor.cli.output import human_size, human_time, paint, print_json, printable, say, table, use_color
 from hiveot_supervisor.errors import ExitCode, SupervisordUnreachable
 from hiveot_supervisor.model import PluginState
@@ -48,6 +48,9 @@ def run(args: Namespace) -> int:
         print_json({"format_version": 1, "running": processes is not None, "plugins": [v.as_json() for v in views]})
     else:
         print_table(views, args.color)
+    agent = (processes or {}).get(AGENT)
+    if agent is not None and agent.pid == 0 and not args.quiet:
+        say("note: the agent is stopped: no restarts, no events; start it with: supervisorctl start launcher")
     if problem is not None:
         say(f"note: {problem}" if not args.quiet else "")
         return ExitCode.UNREACHABLE

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from hiveot_supervisor.cli.home import AGENT, Home
-from hiveot_supervisor.cli.output import paint, say, use_color
+from hiveot_supervisor.cli.output import paint, pause, say, use_color
 from hiveot_supervisor.errors import ExitCode, UnknownPlugin
 from hiveot_supervisor.supervisord.logfiles import Follower, last_lines
 
@@ -56,7 +55,8 @@ def run(args: Namespace) -> int:
             for line in follower.lines():
                 show(index, name, line)
         sys.stdout.flush()
-        time.sleep(POLL)
+        if not pause(POLL):
+            return ExitCode.OK
 
 
 def _files(home: Home, names: list[str]) -> dict[str, Path]:

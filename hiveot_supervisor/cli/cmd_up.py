@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import subprocess
 import sys
@@ -58,7 +59,8 @@ def run(args: Namespace) -> int:
             return _Foreground(home, args).run()
         daemon.await_socket(home, daemon.spawn(home, background=True))
         if not args.quiet:
-            say(f"running in the background; stop it with: hiveot-launcher down --home {launcher.paths.home}")
+            place = shlex.quote(str(launcher.paths.home))
+            say(f"running in the background; stop it with: hiveot-launcher down --home {place}")
     return _await_plugins(home, args) if args.wait else ExitCode.OK
 
 
@@ -160,8 +162,12 @@ class _Foreground:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._signalled)
         self.process = daemon.spawn(self.home, background=False)
-        daemon.await_socket(self.home, self.process)
-        if not self.args.quiet:
+        try:
+            daemon.await_socket(self.home, self.process)
+        except HiveotError:
+            if not self.signals:
+                raise
+        if not self.args.quiet and not self.signals:
             say(f"{self.home.paths.home} is up; Ctrl-C stops everything, `hiveot-launcher list` shows it")
         watch_due = 0.0
         while self.process.poll() is None:

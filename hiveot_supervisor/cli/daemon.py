@@ -69,7 +69,7 @@ def spawn(home: Home, *, background: bool) -> subprocess.Popen[bytes]:
 def await_socket(home: Home, process: subprocess.Popen[bytes]) -> None:
     """Wait until supervisord answers. Raises HiveotError when it ended instead, TimedOut."""
     deadline = time.monotonic() + READY_TIMEOUT
-    while not is_running(home):
+    while not (is_running(home) and _pid(home.paths) == process.pid):
         if process.poll() is not None:
             raise HiveotError(
                 f"supervisord ended at once (exit {process.returncode})",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import sys
 from collections.abc import Collection
 from typing import Any, TextIO
@@ -28,6 +29,13 @@ def paint(text: str, color: str, enabled: bool) -> str:
 def printable(text: str) -> str:
     """`text` without control characters (terminal escapes in names, logs or hub messages must not act)."""
     return "".join(c if c.isprintable() else "\ufffd" for c in text)
+
+
+def pause(seconds: float) -> bool:
+    """Wait; False at once when nobody reads standard output any more (`events -f | head` must end)."""
+    poller = select.poll()
+    poller.register(sys.stdout.fileno(), 0)
+    return not poller.poll(1000 * seconds)
 
 
 def say(text: str) -> None:

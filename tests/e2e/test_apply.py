@@ -93,3 +93,16 @@ def test_a_missing_plugin_starts_when_it_appears(home: Home) -> None:
     assert home.views()["late"]["state"] == "missing"
     home.plugin("late", SLEEPER)
     until(lambda: home.views()["late"]["state"] == "running", 15)
+
+
+def test_another_hub_cannot_be_applied_under_running_plugins(home: Home) -> None:
+    home.plugin("one")
+    home.configure("one")
+    home.up()
+    before = pids(home)
+    home.port += 1
+    home.configure("one")
+    result = home.launch("apply", check=1)
+    assert "nothing was applied: hub" in result.stderr
+    assert pids(home) == before
+    home.launch("restart", "one")

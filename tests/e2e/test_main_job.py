@@ -398,3 +398,27 @@ def test_the_counts_are_kept_current(home: Home) -> None:
     until(lambda: subscriber_counts(subscriber, "nrRunning")[-1:] == [2])
     home.launch("stop", "all")
     until(lambda: subscriber_counts(subscriber, "nrRunning")[-1:] == [0])
+
+
+def test_stop_all_and_start_all_of_supervisorctl_end_in_everything_running(home: Home) -> None:
+    """They stop the agent and the hub as well; reports of the old processes reach the new agent late."""
+    home.plugin("one")
+    home.configure("one")
+    home.up()
+    home.ctl("stop", "all")
+    home.ctl("start", "all")
+    until(lambda: {v["state"] for v in home.views().values()} == {"running"})
+    assert all(v["enabled"] for v in home.views().values())
+    assert not [e for e in home.journal("pluginStateChanged") if e["value"]["cause"] == "crash"]
+    home.down()
+    home.up()
+    assert home.views()["one"]["state"] == "running"
+
+
+def test_following_ends_with_its_reader(home: Home) -> None:
+    home.plugin("one")
+    home.configure("one")
+    home.up()
+    for command in ("events -f", "logs -f one"):
+        line = f"{sys.executable} -m hiveot_supervisor.cli.main --home {home.path} {command} | head -n 0"
+        subprocess.run(line, shell=True, timeout=10, cwd=ROOT, check=True)

@@ -165,7 +165,7 @@ class World:
                 case "RUNNING":
                     self.agent.process_running(name, pid)
                 case "STOPPING":
-                    self.agent.process_stopping(name, shutdown=False)
+                    self.agent.process_stopping(name, pid, shutdown=False)
                 case "STOPPED":
                     self.agent.process_stopped(name, pid, exit_, shutdown=False)
                 case "EXITED":
