@@ -6,16 +6,15 @@ the plugin's own PID adds: the short-lived connection with the launcher's accoun
 
 from __future__ import annotations
 
-import os
-import stat
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hiveot_supervisor.credentials import provision
-from hiveot_supervisor.errors import CredentialError, HubUnavailable, TryLater
+from hiveot_supervisor.credentials import provision, store
+from hiveot_supervisor.errors import HubError, HubUnavailable, TryLater
 from hiveot_supervisor.prestart import gates
 from hiveot_supervisor.prestart.spec import Credentials
 
@@ -89,11 +88,20 @@ def provide(given: Credentials, owner: tuple[int, int] | None = None) -> Provide
     service = AccountService(given)
     try:
         outcome = provision.ensure(files, service, now=time.time, certificate=given.certificate_wanted, owner=owner)
+        note = _retire(files, service) if outcome.superseded else outcome.note
     finally:
         service.close()
     if owner is not None:
         _hand_over(files, owner)
-    return Provided(outcome.written, outcome.valid_until, outcome.note)
+    return Provided(outcome.written, outcome.valid_until, note)
+
+
+def _retire(files: provision.Files, service: AccountService) -> str:
+    """Have the hub forget the old token; a hub that does not answer takes it until it expires."""
+    try:
+        return provision.retire(files, service)
+    except HubError as error:
+        return f"the hub may keep taking the old token of {files.client_id} until it expires: {error.what}"
 
 
 def _hand_over(files: provision.Files, owner: tuple[int, int]) -> None:
@@ -101,19 +109,8 @@ def _hand_over(files: provision.Files, owner: tuple[int, int]) -> None:
 
     The folder gets the mode 0711: names in it can be used, not listed, and every secret still is its owner's alone.
     """
-    try:
-        for path in (files.key, files.token, files.certificate):
-            if path.exists() and not path.is_symlink() and path.stat().st_uid != owner[0]:
-                os.chown(path, *owner, follow_symlinks=False)
-        _open_up(files.key.parent, owner[0], 0o011)
-        if files.ca.exists():
-            _open_up(files.ca, owner[0], 0o044)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise CredentialError(f"cannot hand over the credentials of {files.client_id}", why=reason) from error
-
-
-def _open_up(path: Path, uid: int, bits: int) -> None:
-    found = path.stat()
-    if found.st_uid != uid and found.st_mode & bits != bits:
-        path.chmod(stat.S_IMODE(found.st_mode) | bits)
+    for path in (files.key, files.token, files.certificate):
+        with contextlib.suppress(FileNotFoundError):
+            store.give(path, owner)
+    store.open_up(files.key.parent, 0o011)
+    store.open_up(files.ca, 0o044)
