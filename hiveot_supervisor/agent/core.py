@@ -269,7 +269,12 @@ class Agent:
             entry.note = "its credentials are being made"
             self.prepare(entry.plugin.id)
         else:
-            self.teller.tell(self.table.waiting(entry, "the hub does not answer; it has no credentials yet", now))
+            who = "the hub's account service" if self.hub.connected else "the hub"
+            self.teller.tell(self.table.waiting(entry, f"{who} does not answer; it has no credentials yet", now))
+
+    def awaits_accounts(self, entry: Entry) -> bool:
+        """It waits for credentials that a hub which has just come up will soon give."""
+        return entry.intent is not None and self.hub.connected and not self.hub_ready
 
     def prepare(self, plugin_id: str) -> None:
         """Have the credentials of a plugin made in the background."""

@@ -37,6 +37,8 @@ def begin(agent: Agent, snapshot: Iterable[ProcessInfo], *, same_boot: bool) -> 
             if same_boot and entry.cause is Cause.CREDENTIALS and entry.state is PluginState.STOPPED and entry.enabled:
                 entry.wanted = Cause.CREDENTIALS  # we were killed between the stop and the start
             agent.teller.save(entry)
+    for gone in records.keys() - agent.table.entries.keys():
+        agent.teller.removed(gone)  # taken out of launcher.yaml while we were away
 
 
 def resync(agent: Agent, snapshot: Iterable[ProcessInfo]) -> None:

@@ -52,6 +52,8 @@ def _record(title: str, **members: Schema) -> Schema:
 _PLUGIN_ID = text("Plugin ID")
 _INFO = Schema(DataType.OBJECT, "Plugin status", ref="PluginInfo")
 _DEVICE = text("Device", "Host name")
+_SEQ = whole("Number", "Of the event; grows by one with each")
+_EPOCH = text("Epoch", "Of the numbering; another one when it has begun anew")
 
 PLUGIN_INFO = Schema(
     DataType.OBJECT,
@@ -95,6 +97,8 @@ _STATE_CHANGE = _record(
     inferred=flag("Inferred", "Nobody saw it happen; found out later"),
     device=_DEVICE,
     time=text("Time", "When it happened, ISO 8601"),
+    seq=_SEQ,
+    epoch=_EPOCH,
 )
 
 _LIMIT = _record(
@@ -107,6 +111,8 @@ _LIMIT = _record(
     action=text("Action", "event or restart"),
     device=_DEVICE,
     time=text("Time", "When it happened, ISO 8601"),
+    seq=_SEQ,
+    epoch=_EPOCH,
 )
 
 _STRAY = _record(
@@ -117,6 +123,8 @@ _STRAY = _record(
     detected=text("Detected", "manual"),
     device=_DEVICE,
     time=text("Time", "When it was noticed, ISO 8601"),
+    seq=_SEQ,
+    epoch=_EPOCH,
 )
 
 _EXPIRING = _record(
@@ -126,6 +134,8 @@ _EXPIRING = _record(
     problem=text("Problem", "Why they could not be renewed"),
     device=_DEVICE,
     time=text("Time", "When it was noticed, ISO 8601"),
+    seq=_SEQ,
+    epoch=_EPOCH,
 )
 
 _RENEWED = _record(
@@ -136,7 +146,13 @@ _RENEWED = _record(
     action=text("Action", "What the running plugin got: none, restart or HUP"),
     device=_DEVICE,
     time=text("Time", "When it happened, ISO 8601"),
+    seq=_SEQ,
+    epoch=_EPOCH,
 )
+
+LOG_LINES, MAX_LOG_LINES = 100, 1000
+LINES = whole("Lines", "How many of the last lines, 100 without a number, 1000 at most")
+LOG = Schema(DataType.ARRAY, "Log", "Oldest line first", items=text("Line"))
 
 
 def _control(title: str, description: str) -> Action:
@@ -160,6 +176,16 @@ ACTIONS: dict[str, Action] = {
     "restartPlugin": _control("Restart plugin", "Stop and start one plugin"),
     "enablePlugin": _control("Enable plugin", "Start it at every start"),
     "disablePlugin": _control("Disable plugin", "Do not start it by itself"),
+    "getPluginLog": Action(
+        "Get log",
+        "The last lines of a plugin's log: of the plugin with this ID, or an object that says how many",
+        _record("Which log", pluginID=_PLUGIN_ID, lines=LINES),
+        LOG,
+        safe=True,
+        idempotent=True,
+        right=Right.READ,
+        at_type=FUNCTION,
+    ),
     "startAllPlugins": Action("Start all", "Start all known plugins in order", right=Right.CONFIG, at_type=FUNCTION),
     "stopAllPlugins": Action(
         "Stop all",

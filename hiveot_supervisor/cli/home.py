@@ -13,13 +13,16 @@ from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hiveot_supervisor.clock import iso8601
 from hiveot_supervisor.errors import ConfigError, HiveotError, UnknownPlugin
 from hiveot_supervisor.model import Launcher, Paths, Plugin, PluginState, from_json
 from hiveot_supervisor.supervisord.rpc import ProcessInfo, SupervisordClient
 from hiveot_supervisor.supervisord.states import ProcessState
+
+if TYPE_CHECKING:
+    from hiveot_supervisor.agent.samples import Minute
 
 AGENT = "launcher"
 """Name of the agent's event listener in supervisord."""
@@ -54,6 +57,9 @@ class View:
     exit_code: int | None
     signal: int | None
     autostart: bool
+    processes: int | None = None
+    threads: int | None = None
+    files: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The stable machine-readable form: bytes, seconds, ISO 8601."""
@@ -70,6 +76,9 @@ class View:
             "restarts": self.restarts,
             "cpu_percent": self.cpu,
             "rss_bytes": self.rss,
+            "processes": self.processes,
+            "threads": self.threads,
+            "open_files": self.files,
             "note": self.note,
             "next_try": iso8601(self.next_try) if self.next_try else None,
             "exit_code": self.exit_code,
@@ -148,6 +157,19 @@ class Home:
         finally:
             reader.close()
 
+    def history(self, plugin_id: str) -> list[Minute]:
+        """The resource history of a plugin, a row a minute, oldest first; empty while the agent has never run."""
+        from hiveot_supervisor.agent.state import Reader
+
+        try:
+            reader = Reader(self.paths.state_db)
+        except HiveotError:
+            return []
+        try:
+            return reader.history(plugin_id)
+        finally:
+            reader.close()
+
     def _samples(self) -> dict[str, Any]:
         try:
             data = json.loads((self.paths.run / "samples.json").read_text())
@@ -187,6 +209,7 @@ class Home:
             exit_code=record.exit_code if record else None,
             signal=record.signal if record else None,
             autostart=plugin.order is not None,
+            **{member: current.get(member) if current else None for member in ("processes", "threads", "files")},
         )
 
 
