@@ -8,15 +8,13 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from hiveot_supervisor.agent.inbox import Renewed, Retired
 from hiveot_supervisor.agent.provisioning import Provisioner
+from hiveot_supervisor.credentials import provision
 from hiveot_supervisor.credentials.provision import Renew
 from hiveot_supervisor.errors import HiveotError, HubUnavailable, RequestTimeout
-
-_ENDINGS = {"key": ".key", "token": ".token", "certificate": "Cert.pem"}
 
 
 class RenewalWorker:
@@ -59,7 +57,12 @@ class RenewalWorker:
         except (HiveotError, OSError) as error:
             return Renewed(account, request, error=in_one_line(error))
         return Renewed(
-            account, request, _kinds(outcome.written), outcome.superseded, outcome.certificates_offered, outcome.note
+            account,
+            request,
+            provision.kinds(outcome.written),
+            outcome.superseded,
+            outcome.certificates_offered,
+            outcome.note,
         )
 
     def _retired(self, account: str, request: str) -> Retired:
@@ -76,7 +79,3 @@ def in_one_line(error: Exception) -> str:
     if isinstance(error, HiveotError):
         return f"{error.what}: {error.why}" if error.why else error.what
     return str(error)
-
-
-def _kinds(written: tuple[Path, ...]) -> tuple[str, ...]:
-    return tuple(kind for kind, end in _ENDINGS.items() if any(path.name.endswith(end) for path in written))

@@ -9,7 +9,7 @@ machine, and nothing that is still valid is replaced before it is due.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -34,6 +34,8 @@ RESERVED_IDS = frozenset({"ca", "hub"})
 
 CLOCK_SKEW = 300.0
 """Seconds by which the hub's clock may be ahead of ours."""
+
+_ENDINGS = {"key": ".key", "token": ".token", "certificate": "Cert.pem"}
 
 LOCK_TIMEOUT = 30.0
 """Seconds to wait for another process that provisions the same account."""
@@ -215,6 +217,19 @@ def retire(files: Files, ask: Ask) -> str:
     except FileNotFoundError:
         return f"{files.token} is gone"
     return ""
+
+
+def remove(files: Files) -> None:
+    """Take the account's files away. Raises CredentialError, TimedOut (they are just being made)."""
+    with store.locked(files.lock, timeout=LOCK_TIMEOUT):
+        for path in (files.token, files.certificate, files.key):
+            store.remove_file(path)
+
+
+def kinds(written: Iterable[Path]) -> tuple[str, ...]:
+    """What files of an account are: `key`, `token`, `certificate`."""
+    names = [path.name for path in written]
+    return tuple(kind for kind, end in _ENDINGS.items() if any(name.endswith(end) for name in names))
 
 
 @dataclass(frozen=True, slots=True)

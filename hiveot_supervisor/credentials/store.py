@@ -116,6 +116,19 @@ def tighten(path: Path) -> bool:
         os.close(fd)
 
 
+def remove_file(path: Path) -> None:
+    """Remove a file or link of the folder, if it is there, and be sure of it. Raises CredentialError."""
+    folder = open_folder(path.parent)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path.name, dir_fd=folder)
+        os.fsync(folder)
+    except OSError as err:
+        raise CredentialError(f"cannot remove {path}", why=_reason(err), hint=_hint(err)) from err
+    finally:
+        os.close(folder)
+
+
 def give(path: Path, owner: tuple[int, int]) -> bool:
     """Let the file at `path`, one of ours, belong to `owner` (uid, gid) alone. True when something had to change.
 

@@ -28,26 +28,29 @@ LOGIN_TIMEOUT = 5.0
 class AccountService:
     """The hub's account service as the launcher; connects when it is first asked."""
 
-    def __init__(self, given: Credentials) -> None:
-        self._given = given
+    def __init__(self, url: str, launcher_id: str, token: Path, ca: Path) -> None:
+        self._url = url
+        self._account = (launcher_id, token, ca)
         self._hub: HubClient | None = None
 
     def __call__(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        return provision.ask_via(self.hub())(name, arguments)
+
+    def hub(self) -> HubClient:
+        """The connected client. Raises HubUnavailable, HubRefused."""
         if self._hub is None:
             self._hub = self._connect()
-        return provision.ask_via(self._hub)(name, arguments)
+        return self._hub
 
     def _connect(self) -> HubClient:
         from hiveot_supervisor.hub.client import Account
         from hiveot_supervisor.hub.connect import make_client
 
-        given = self._given
         try:
-            gates.check_hub(given.hub_url)  # the client itself would go on trying
+            gates.check_hub(self._url)  # the client itself would go on trying
         except TryLater as error:
             raise HubUnavailable(error.what, why=error.why) from error
-        account = Account(given.launcher_id, Path(given.launcher_token), Path(given.ca))
-        hub = make_client(given.hub_url, account, agent=False)
+        hub = make_client(self._url, Account(*self._account), agent=False)
         hub.start()
         try:
             hub.wait_connected(LOGIN_TIMEOUT)
@@ -85,7 +88,7 @@ def provide(given: Credentials, owner: tuple[int, int] | None = None) -> Provide
         issuer=Path(given.issuer),
         lock=Path(given.lock),
     )
-    service = AccountService(given)
+    service = AccountService(given.hub_url, given.launcher_id, Path(given.launcher_token), files.ca)
     try:
         outcome = provision.ensure(files, service, now=time.time, certificate=given.certificate_wanted, owner=owner)
         note = _retire(files, service) if outcome.superseded else outcome.note
