@@ -55,6 +55,7 @@ from hiveot_supervisor.agent.state import State, StateError
 from hiveot_supervisor.agent.strays import escaped
 from hiveot_supervisor.agent.strays import find as find_strays
 from hiveot_supervisor.clock import SystemClock
+from hiveot_supervisor.credentials.memory import forbid_core_dumps
 from hiveot_supervisor.credentials.provision import ask_via
 from hiveot_supervisor.errors import (
     ConfigError,
@@ -412,6 +413,7 @@ def main() -> int:
     if "SUPERVISOR_SERVER_URL" not in os.environ:
         print("error: the agent is started by supervisord; use: hiveot-launcher up", file=sys.stderr)
         return 2
+    forbid_core_dumps()
     try:
         launcher = read_launcher(generated)
         logging.getLogger().setLevel(_LEVELS.get(launcher.log_level, "WARNING"))

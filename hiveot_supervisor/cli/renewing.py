@@ -19,6 +19,7 @@ from hiveot_supervisor.cli.enabling import write_enabled
 from hiveot_supervisor.cli.home import Home
 from hiveot_supervisor.clock import iso8601
 from hiveot_supervisor.credentials import expiry, provision, store
+from hiveot_supervisor.credentials.memory import forbid_core_dumps
 from hiveot_supervisor.credentials.provision import Files, Renew
 from hiveot_supervisor.errors import CredentialError, HiveotError, HubError, SupervisordUnreachable
 from hiveot_supervisor.hub.client import Right
@@ -150,6 +151,7 @@ def _failed(account: str, error: Exception) -> Outcome:
 def _hub(home: Home) -> Iterator[AccountService]:
     """The hub's account service with the launcher's account; connects when it is first asked."""
     launcher = home.launcher
+    forbid_core_dumps()
     service = AccountService(launcher.hub.url, launcher.id, launcher.token_file, home.paths.ca_cert)
     try:
         yield service

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hiveot_supervisor.credentials import provision, store
+from hiveot_supervisor.credentials.memory import no_core_dumps
 from hiveot_supervisor.errors import HubError, HubUnavailable, TryLater
 from hiveot_supervisor.prestart import gates
 from hiveot_supervisor.prestart.spec import Credentials
@@ -90,7 +91,8 @@ def provide(given: Credentials, owner: tuple[int, int] | None = None) -> Provide
     )
     service = AccountService(given.hub_url, given.launcher_id, Path(given.launcher_token), files.ca)
     try:
-        outcome = provision.ensure(files, service, now=time.time, certificate=given.certificate_wanted, owner=owner)
+        with no_core_dumps():
+            outcome = provision.ensure(files, service, now=time.time, certificate=given.certificate_wanted, owner=owner)
         note = _retire(files, service) if outcome.superseded else outcome.note
     finally:
         service.close()
