@@ -16,7 +16,7 @@ from pathlib import Path
 from hiveot_supervisor.agent.inbox import Provisioned
 from hiveot_supervisor.agent.provisioning import Provisioner
 from hiveot_supervisor.agent.table import Entry, Gate
-from hiveot_supervisor.credentials import expiry
+from hiveot_supervisor.credentials import expiry, store
 from hiveot_supervisor.errors import CredentialError, ExitCode, HiveotError, HubError, HubUnavailable, RequestTimeout
 from hiveot_supervisor.model import Paths
 
@@ -103,8 +103,8 @@ class BackgroundCredentials:
     def token_expires(self, plugin_id: str) -> float | None:
         """Wall time at which a plugin's token expires; None without a usable one."""
         try:
-            return expiry.read_claims(self._paths.token(plugin_id).read_text()).expires
-        except (CredentialError, OSError, UnicodeDecodeError):
+            return expiry.read_claims(store.read_text(self._paths.token(plugin_id))).expires
+        except (CredentialError, OSError):
             return None
 
     def prepare(self, plugin_id: str) -> None:
