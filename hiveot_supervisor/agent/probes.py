@@ -273,21 +273,21 @@ class _NotifySockets:
         """Open the plugin's socket, for its own user alone, unless it is open."""
         import selectors
 
-        plugin_id = plugin.id
-        if plugin_id in self._sockets:
-            return
+        plugin_id, user = plugin.id, _other_user(plugin)
         path = self._paths.notify_socket(plugin_id)
         path.parent.mkdir(mode=0o700, exist_ok=True, parents=True)
+        if user is not None:
+            for folder in (path.parent, path.parent.parent):  # names in it can be used, not listed
+                folder.chmod(0o711)
+        if plugin_id in self._sockets:
+            return
         path.unlink(missing_ok=True)
         receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         receiver.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         receiver.bind(str(path))
         path.chmod(0o600)
-        user = _other_user(plugin)
         if user is not None:
             os.chown(path, user.uid, user.gid, follow_symlinks=False)
-            for folder in (path.parent, path.parent.parent):  # names in it can be used, not listed
-                folder.chmod(0o711)
         self._sockets[plugin_id] = receiver
         self._selector.register(receiver, selectors.EVENT_READ, plugin_id)
         if len(self._sockets) == 1:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from hiveot_supervisor.credentials.folders import open_folder, user_name
+from hiveot_supervisor.credentials.folders import FOLDER_MODE, open_folder, user_name
 from hiveot_supervisor.errors import CredentialError, TimedOut
 
 PRIVATE_MODE = 0o600
@@ -182,6 +182,25 @@ def open_up(path: Path, bits: int) -> None:
             os.fchmod(fd, stat.S_IMODE(found.st_mode) | bits)
     finally:
         os.close(fd)
+
+
+def make_folder_for(path: Path, owner: tuple[int, int]) -> None:
+    """Make a folder (0700) that belongs to `owner`, in one of ours, through which everybody may then pass.
+
+    What is there already stays as it is. Raises CredentialError.
+    """
+    parent = open_folder(path.parent, create=True)
+    try:
+        found = os.fstat(parent)
+        if found.st_uid == os.geteuid() and found.st_mode & 0o011 != 0o011:
+            os.fchmod(parent, stat.S_IMODE(found.st_mode) | 0o011)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path.name, FOLDER_MODE, dir_fd=parent)
+            os.chown(path.name, *owner, dir_fd=parent, follow_symlinks=False)
+    except OSError as err:
+        raise CredentialError(f"cannot make the folder {path}", why=_reason(err), hint=_hint(err)) from err
+    finally:
+        os.close(parent)
 
 
 def owner_of(path: Path) -> int | None:

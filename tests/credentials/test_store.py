@@ -148,6 +148,19 @@ def test_nothing_is_given_away_in_a_folder_where_the_user_can_rename(folder: Pat
     assert (folder / "x.key").stat().st_uid == 0
 
 
+@as_root
+def test_a_folder_for_somebody_else(folder: Path) -> None:
+    made = folder / "stores" / "x"
+    for _ in range(2):
+        store.make_folder_for(made, (65534, 65534))
+        assert (made.stat().st_uid, mode(made), mode(made.parent)) == (65534, 0o700, 0o711)
+    (folder / "stores" / "mine").mkdir()
+    (folder / "stores" / "link").symlink_to("mine")
+    for name in ("mine", "link"):
+        store.make_folder_for(folder / "stores" / name, (65534, 65534))
+        assert (folder / "stores" / name).lstat().st_uid == 0
+
+
 def test_opening_up_follows_no_link(folder: Path, tmp_path: Path) -> None:
     victim, own = tmp_path / "victim", folder / "caCert.pem"
     for path in (victim, own):

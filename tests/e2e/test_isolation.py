@@ -69,9 +69,9 @@ def test_a_plugin_reaches_its_own_files_and_what_is_public_and_nothing_else(home
     public = {str(home.path / p) for p in ("certs/caCert.pem", "bin/runtime", "launcher.yaml", "config/launcher.yaml")}
     public |= {str(p) for p in (home.path / "plugins").iterdir()}
     assert set(found["read"]) - public == own(home, name)
-    assert set(found["list"]) == {str(home.path / p) for p in ("", "bin", "plugins", "config")}
+    assert set(found["list"]) == {str(home.path / p) for p in ("", "bin", "plugins", "config", f"stores/{name}")}
     assert set(found["write"]) == own(home, name)
-    assert found["make"] == []
+    assert found["make"] == [str(home.path / f"stores/{name}")]
     assert found["connect"] == [str(home.path / f"run/notify/{name}.sock")]
 
 
