@@ -77,12 +77,13 @@ def test_a_huge_log_is_cut_to_what_a_message_takes(home: Home) -> None:
 def test_values_follow_their_events_and_tell_which(home: Home) -> None:
     """Also those of the time in which the hub was away. (In which order they are sent is tested without a broker: that
     one delivers each subscription by itself.)"""
-    home.plugin("one")
+    home.plugin("one", "#!/bin/sh\necho hello\nexec sleep 1000\n")
     home.configure("one", extra="restart: {delay: 100ms, jitter: 0%}\n")
     home.up()
     subscriber = home.subscribe()
     until(lambda: values(subscriber, "plugin-one", "status")[-1:] == ["running"])
     home.ctl("stop", "runtime")
+    until(lambda: "note: no connection to the hub" in home.launch("list").stderr)
     os.kill(home.views()["one"]["pid"], signal.SIGKILL)
     until(lambda: home.views()["one"]["restarts"] == 1)
     home.launch("stop", "one")
@@ -93,11 +94,13 @@ def test_values_follow_their_events_and_tell_which(home: Home) -> None:
     until(lambda: values(subscriber, "plugin-one", "status")[-1:] == ["stopped"])
     until(lambda: (values(subscriber, "plugin-one", "state")[-1] or {}).get("seq") == last)
     until(lambda: len(subscriber.events("stopped")) == 2)
+    until(lambda: "note:" not in home.launch("list").stderr)
     missed = subscriber.messages[before:]
     changes = [json.loads(p) for _, t, p, _ in missed if t.endswith("/pluginStateChanged")]
     assert {"crash", "operator"} <= {c["value"]["cause"] for c in changes}
     assert subscriber.events("stopped") == ["one", "one"]
     change = changes[-1]
+    assert change["value"]["lastLog"] == ["hello", "hello"], "its last words, also when it was told to stop"
     document = values(subscriber, "plugin-one", "state")[-1]
     assert change["value"]["seq"] == change["seq"] <= document["seq"]
     assert change["value"]["epoch"] == change["epoch"] == document["epoch"]
