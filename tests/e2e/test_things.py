@@ -88,6 +88,8 @@ def test_values_follow_their_events_and_tell_which(home: Home) -> None:
     until(lambda: home.views()["one"]["restarts"] == 1)
     home.launch("stop", "one")
     until(lambda: home.views()["one"]["state"] == "stopped")
+    shown = [line.split()[1:3] for line in home.launch("events", "-n", "3").stdout.splitlines()]
+    assert shown == [["stopped", "one"], ["started", "one"], ["stopped", "one"]], "three lines, not three rows"
     last = home.journal()[-1]["seq"]
     before = len(subscriber.messages)
     home.launch("start", "runtime")
@@ -99,6 +101,7 @@ def test_values_follow_their_events_and_tell_which(home: Home) -> None:
     changes = [json.loads(p) for _, t, p, _ in missed if t.endswith("/pluginStateChanged")]
     assert {"crash", "operator"} <= {c["value"]["cause"] for c in changes}
     assert subscriber.events("stopped") == ["one", "one"]
+    assert [d["ready"] for d in values(subscriber, "plugin-one", "state") if d["running"]][-1] is True
     change = changes[-1]
     assert change["value"]["lastLog"] == ["hello", "hello"], "its last words, also when it was told to stop"
     document = values(subscriber, "plugin-one", "state")[-1]
