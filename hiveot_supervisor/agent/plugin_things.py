@@ -90,7 +90,7 @@ def state_document(
     document = {
         **info,
         "running": entry.running,
-        "ready": entry.ready,
+        "ready": entry.ready if entry.plugin.ready else entry.running,
         "enabled": entry.enabled,
         "since": iso8601(entry.since) if entry.since else "",
         "cause": entry.cause.value,

@@ -160,6 +160,9 @@ class Publisher:
         if item.refused:
             log.error("the hub refuses event %d: %s", item.seq, item.error)
             self._refused.add(item.seq)
+            self._state.set_alarm(
+                f"the hub refuses events of the launcher: {item.error}; are its rights as they should be?"
+            )
             del self._inflight[item.seq]
         elif item.error:
             log.info("event %d is sent again: %s", item.seq, item.error)

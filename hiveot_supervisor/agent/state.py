@@ -28,6 +28,7 @@ OUTBOX_BYTES = 64_000_000
 GAP = "gap"
 """Name of the event that stands for events which had to be dropped; its value is {"first": seq, "last": seq}."""
 
+_ALARM = "alarm"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS plugin (id TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT;
@@ -166,6 +167,11 @@ class State:
     def set_meta(self, key: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
+    def set_alarm(self, text: str) -> None:
+        """What is wrong with the agent's connection, for people who look at the list; empty when nothing is."""
+        if self.meta(_ALARM) != text:
+            self.set_meta(_ALARM, text)
+
     def records(self) -> dict[str, Record]:
         """All plugin records by ID."""
         return _records(self._db)
@@ -268,6 +274,11 @@ class Reader:
 
     def records(self) -> dict[str, Record]:
         return _records(self._db)
+
+    def alarm(self) -> str:
+        """What is wrong with the agent's connection to the hub; empty when nothing is."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (_ALARM,)).fetchone()
+        return str(row[0]) if row else ""
 
     def events(self, *, after: int = 0, last: int | None = None) -> list[Event]:
         """Journal rows with seq > after, oldest first; only the newest `last` of them when given."""

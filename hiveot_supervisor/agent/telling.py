@@ -21,7 +21,6 @@ from hiveot_supervisor.agent.table import Entry, Exit, Now, Table, Transition, t
 from hiveot_supervisor.clock import Clock, iso8601
 from hiveot_supervisor.hub.client import HubClient
 from hiveot_supervisor.hub.thing import Thing
-from hiveot_supervisor.model import Cause
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +115,7 @@ class Teller:
             "nextTry": None if entry.next_try is None else iso8601(now.wall + entry.next_try - now.mono),
             "note": entry.note or None,
             "ready": True if entry.ready else None,
-            "lastLog": last_log(entry) if stopped else None,
+            "lastLog": tail(entry.plugin, LAST_LOG_LINES, LAST_LOG_SIZE) if stopped else None,
             "device": self.device,
             "time": iso8601(now.wall),
         }
@@ -165,10 +164,3 @@ class Teller:
     def removed(self, plugin_id: str) -> None:
         """A plugin is no longer configured: its Thing and what is remembered of it go, when the hub can be told."""
         self._dirty.add(plugin_id)
-
-
-def last_log(entry: Entry) -> list[str] | None:
-    """What a plugin that failed said last."""
-    if entry.cause not in (Cause.CRASH, Cause.LIMIT, Cause.PROBE):
-        return None
-    return tail(entry.plugin, LAST_LOG_LINES, LAST_LOG_SIZE)

@@ -6,11 +6,12 @@ while launcher.yaml is being edited, and when the agent is down.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import json
 import time
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from hiveot_supervisor.supervisord.states import ProcessState
 
 if TYPE_CHECKING:
     from hiveot_supervisor.agent.samples import Minute
+    from hiveot_supervisor.agent.state import Reader
 
 AGENT = "launcher"
 """Name of the agent's event listener in supervisord."""
@@ -146,29 +148,30 @@ class Home:
 
     def records(self) -> dict[str, Any]:
         """What the agent has stored of each plugin (`agent.state.Record`); empty while it has never run."""
-        from hiveot_supervisor.agent.state import Reader
-
-        try:
-            reader = Reader(self.paths.state_db)
-        except HiveotError:
-            return {}
-        try:
-            return dict(reader.records())
-        finally:
-            reader.close()
+        with self._stored() as reader:
+            return dict(reader.records()) if reader else {}
 
     def history(self, plugin_id: str) -> list[Minute]:
         """The resource history of a plugin, a row a minute, oldest first; empty while the agent has never run."""
+        with self._stored() as reader:
+            return reader.history(plugin_id) if reader else []
+
+    def alarm(self) -> str:
+        """What the agent says is wrong with its connection to the hub; empty when nothing is."""
+        with self._stored() as reader:
+            return reader.alarm() if reader else ""
+
+    @contextlib.contextmanager
+    def _stored(self) -> Iterator[Reader | None]:
         from hiveot_supervisor.agent.state import Reader
 
         try:
             reader = Reader(self.paths.state_db)
         except HiveotError:
-            return []
-        try:
-            return reader.history(plugin_id)
-        finally:
-            reader.close()
+            yield None
+            return
+        with contextlib.closing(reader):
+            yield reader
 
     def _samples(self) -> dict[str, Any]:
         try:
