@@ -34,7 +34,7 @@ def open_folder(path: Path, *, create: bool = False) -> int:
         return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
     except OSError as err:
         hint = f"it must be a folder of {user_name(os.geteuid())} with mode 0700"
-        doing = "create" if create else "use"
+        doing = "create" if create and not os.path.lexists(path) else "use"
         raise CredentialError(
             f"cannot {doing} the folder {path}", why=(err.strerror or str(err)).lower(), hint=hint
         ) from err
