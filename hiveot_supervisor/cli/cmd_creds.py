@@ -54,13 +54,17 @@ def run(args: Namespace) -> int:
 
 
 def _accounts(home: Home, names: list[str]) -> list[str]:
-    """The accounts that names mean. Raises UnknownPlugin, also for a plugin that gets no credentials from us."""
+    """The accounts that names mean; `all` and globs only those that have a token: nothing that was revoked comes back.
+
+    Raises UnknownPlugin, also for a plugin that gets no credentials from us.
+    """
     own = home.launcher.id
     chosen = home.select([n for n in names if n != own], runtime=False) if set(names) != {own} else []
     for plugin in chosen:
         if not plugin.create_cred and plugin.id in names:
             raise UnknownPlugin(f"the launcher makes no credentials for {plugin.id}", why="createPluginCred is false")
-    return [p.id for p in chosen if p.create_cred] + ([own] if own in names else [])
+    meant = [p.id for p in chosen if p.create_cred and (p.id in names or home.paths.token(p.id).exists())]
+    return meant + ([own] if own in names else [])
 
 
 def _list(args: Namespace) -> int:
@@ -90,11 +94,11 @@ def _print(items: list[Item], color: str) -> None:
     lines = table(HEADER, [_row(i) for i in items])
     print(paint(lines[0], "bold", enabled))
     for item, line in zip(items, lines[1:], strict=True):
-        bad = bool(item.problem) and item.mode is not None
-        print(paint(line, "red" if bad else "dim", enabled) if item.problem else line)
+        print(paint(line, "red", enabled) if item.problem else line)
 
 
 def _row(item: Item) -> list[str]:
     expires = "-" if item.expires is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(item.expires))
     mode = "-" if item.mode is None else f"{item.mode:04o}"
-    return [item.id, item.kind, expires, mode, item.owner or "-", printable(item.problem)]
+    note = item.problem or ("none yet" if item.mode is None else "")
+    return [item.id, item.kind, expires, mode, item.owner or "-", printable(note)]

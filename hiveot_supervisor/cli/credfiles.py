@@ -85,8 +85,9 @@ def items(home: Home, plugins: Sequence[Plugin], *, own: bool = True) -> list[It
     for plugin in plugins:
         if not plugin.create_cred or plugin is launcher.runtime:
             continue
-        found.append(_look(plugin.id, KEY, paths.key(plugin.id), plugin.user))
-        found.append(_look(plugin.id, TOKEN, paths.token(plugin.id), plugin.user))
+        # what is missing is made before the start
+        found.append(_look(plugin.id, KEY, paths.key(plugin.id), plugin.user, needed=False))
+        found.append(_look(plugin.id, TOKEN, paths.token(plugin.id), plugin.user, needed=False))
         if certificates:
             found.append(_look(plugin.id, CERTIFICATE, paths.certificate(plugin.id), plugin.user, needed=False))
     return found
@@ -96,7 +97,7 @@ def _look(client_id: str, kind: str, path: Path, user: str | None = None, *, nee
     try:
         found = path.lstat()
     except FileNotFoundError:
-        return Item(client_id, kind, path, None, None, "", "none yet" if needed else "")
+        return Item(client_id, kind, path, None, None, "", "missing" if needed else "")
     except OSError as error:
         return Item(client_id, kind, path, None, None, "", (error.strerror or str(error)).lower())
     owner, mode = user_name(found.st_uid), stat.S_IMODE(found.st_mode)

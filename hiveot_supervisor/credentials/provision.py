@@ -188,7 +188,8 @@ def ensure(
         _tighten(files)
         if todo.nothing:
             return Outcome((), todo.valid_until)
-        replaces = files.token.exists() and todo.token
+        # HiveOT's own hub, which issues no certificates, knows no sessions either: a token lives until it expires
+        replaces = files.token.exists() and todo.token and certificate
         order = _Order(files, todo, ask, now, display_name or files.client_id, owner, replaces)
         try:
             written, offered = _carry_out(order)
@@ -281,7 +282,7 @@ def _new_token(order: _Order, public_key: str) -> str:
         "clientID": files.client_id, "displayName": order.display_name, "pubKey": public_key
     }  # fmt: skip
     if order.replaces_token:
-        arguments["newSession"] = True  # so that the old one can be told from it; hubs that do not know it ignore it
+        arguments["newSession"] = True  # so that the old one can be told from it
     token = order.ask("addService", arguments)
     if not isinstance(token, str):
         raise HubError(f"the hub gave no token for {files.client_id}", why="its answer is not text")

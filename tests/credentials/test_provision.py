@@ -270,6 +270,8 @@ def test_the_hub_is_told_to_forget_the_old_token(files: Files) -> None:
     assert not ensure(files, hub).superseded
     assert not ensure(files, hub, now=lambda: time.time() + 21 * DAY).superseded  # only the certificate was due
     assert ensure(files, hub, now=lambda: time.time() + 250 * DAY).superseded
+    assert not ensure(files, hub, certificate=False, renew=Renew.ALL).superseded  # HiveOT's own hub
+    assert "newSession" not in hub.asked[-1][1]
     assert provision.retire(files, hub) == ""
     assert hub.asked[-1] == ("retireTokens", {"clientID": "history", "token": files.token.read_text()})
     hub.away = {"retireTokens"}
