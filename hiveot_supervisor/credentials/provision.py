@@ -220,9 +220,13 @@ def retire(files: Files, ask: Ask) -> str:
     return ""
 
 
-def remove(files: Files) -> None:
-    """Take the account's files away. Raises CredentialError, TimedOut (they are just being made)."""
+def remove(files: Files, forget: Callable[[], object]) -> None:
+    """Have the hub forget the account, then take its files away; nobody makes them anew meanwhile.
+
+    forget: does the former; what it raises leaves the files as they are. Raises CredentialError, TimedOut.
+    """
     with store.locked(files.lock, timeout=LOCK_TIMEOUT):
+        forget()
         for path in (files.token, files.certificate, files.key):
             store.remove_file(path)
 
