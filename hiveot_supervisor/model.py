@@ -371,7 +371,10 @@ def _decode(kind: Any, data: Any) -> Any:
     if isinstance(kind, type) and issubclass(kind, (Enum, Path)):
         return kind(data)
     if kind is float and isinstance(data, int) and not isinstance(data, bool):
-        return float(data)
+        try:
+            return float(data)
+        except OverflowError as error:
+            raise ValueError(f"a number is too large: {error}") from error
     if isinstance(kind, type) and not isinstance(data, kind):
         raise TypeError(f"{kind.__name__} is expected, not {data!r}")
     return data

@@ -383,7 +383,7 @@ def read_launcher(generated: Path) -> Launcher:
     path = generated / "launcher.json"
     try:
         return from_json(Launcher, json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ConfigError(f"cannot read {path}", why=str(error), hint="hiveot-launcher generate") from error
 
 

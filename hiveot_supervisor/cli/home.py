@@ -102,7 +102,7 @@ class Home:
                 raise ConfigError(
                     f"nothing has been generated in {self.paths.home}", hint="hiveot-launcher generate (or: up)"
                 ) from None
-            except (OSError, ValueError, TypeError) as error:
+            except (OSError, ValueError, TypeError, RecursionError) as error:
                 raise ConfigError(
                     f"cannot read {self.paths.agent_json}", why=str(error), hint="hiveot-launcher generate"
                 ) from error
@@ -151,7 +151,7 @@ class Home:
     def _samples(self) -> dict[str, Any]:
         try:
             data = json.loads((self.paths.run / "samples.json").read_text())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return dict(data.get("plugins", {})) if time.time() - data.get("time", 0) < 60 else {}
 

@@ -11,6 +11,7 @@ no last values for new observers (they can read them) and no consumers' acknowle
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import re
 import threading
@@ -185,7 +186,7 @@ class WssHubClient:
         try:
             return self._answer(request, output, None)
         except BadMessage as exc:
-            self.respond_error(request, "the answer cannot be sent", detail=exc.why)
+            self.respond_error(dataclasses.replace(request, input=None), "the answer cannot be sent", detail=exc.why)
             return _failed(exc)
 
     def respond_error(self, request: Request, title: str, *, detail: str = "", status: int = 400) -> Future[None]:
@@ -193,7 +194,11 @@ class WssHubClient:
         because HiveOT's command line shows nothing else."""
         del status
         shown = f"{title}: {detail}" if detail else title
-        return self._answer(request, None, ErrorValue(shown, detail=detail))
+        error = ErrorValue(shown, detail=detail)
+        try:
+            return self._answer(request, None, error)
+        except BadMessage:  # the answer repeats the input, which may be as large as the hub lets through
+            return self._answer(dataclasses.replace(request, input=None), None, error)
 
     def _answer(self, request: Request, output: Any, error: ErrorValue | None) -> Future[None]:
         """As Go agents do: the result in `output`, and in `value` an ActionStatus, whose state says `completed` also
