@@ -11,6 +11,7 @@ from hiveot_supervisor.cli.home import Home, View
 from hiveot_supervisor.cli.output import human_size, human_time, paint, print_json, printable, use_color
 from hiveot_supervisor.errors import ExitCode, SupervisordUnreachable
 from hiveot_supervisor.model import Plugin, PluginState
+from hiveot_supervisor.supervisord.rpc import ForeignSocket
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -26,6 +27,8 @@ def run(args: Namespace) -> int:
     home = Home.of(args)
     try:
         processes = {p.name: p for p in home.supervisord().snapshot()}
+    except ForeignSocket:
+        raise
     except SupervisordUnreachable:
         processes = None
     chosen = home.select(args.names)

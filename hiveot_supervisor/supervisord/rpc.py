@@ -15,9 +15,9 @@ from hiveot_supervisor.errors import SupervisordFault, SupervisordUnreachable
 from hiveot_supervisor.foreign import clean
 from hiveot_supervisor.supervisord.answers import ConfigChange, ProcessInfo, Tail, from_struct, parse_mood, parse_status
 from hiveot_supervisor.supervisord.states import Fault, Mood
-from hiveot_supervisor.supervisord.transport import Transport, clear_stale
+from hiveot_supervisor.supervisord.transport import ForeignSocket, Transport, clear_stale
 
-__all__ = ["ConfigChange", "ProcessInfo", "SupervisordClient", "Tail", "clear_stale"]
+__all__ = ["ConfigChange", "ForeignSocket", "ProcessInfo", "SupervisordClient", "Tail", "clear_stale"]
 
 T = TypeVar("T")
 
