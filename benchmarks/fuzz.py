@@ -64,7 +64,7 @@ def attack(target: Target, inputs: int, random: Random, keep: Path) -> tuple[int
         try:
             target.check(data)
             kind, report = "", ""
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (whatever it is, it is a finding)
             where = traceback.extract_tb(error.__traceback__)[-1]
             kind, report = f"{type(error).__name__} {where.filename}:{where.lineno}", traceback.format_exc()
         spent = time.process_time() - at

@@ -109,9 +109,7 @@ class Service:
         self.state = State(self.paths.state_db)
         self.rpc = SupervisordClient(self.paths.socket)
         account = Account(launcher.id, launcher.token_file, self.paths.ca_cert, ready_file(launcher))
-        self.hub: HubClient = make_client(
-            launcher.hub.url, account, version=__version__, allowance=ALLOWANCE
-        )
+        self.hub: HubClient = make_client(launcher.hub.url, account, version=__version__, allowance=ALLOWANCE)
         self.probes = Probes(self.inbox.put, self.paths)
         self.agent = Agent(
             launcher,

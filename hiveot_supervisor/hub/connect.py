@@ -17,7 +17,7 @@ def make_client(
 ) -> HubClient:
     """A client for the hub at `url` (`mqtts:` or `wss:`), not started yet.
 
-    agent, instance, version, allowance: see `hub.mqtt.MqttHubClient`. Raises HubError when there is no binding for the URL.
+    agent, instance, version, allowance: see `hub.mqtt.MqttHubClient`. Raises HubError for any other URL.
     """
     if url.startswith(("wss:", "ws:")):
         from hiveot_supervisor.hub.wss import WssHubClient

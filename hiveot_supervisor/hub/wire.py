@@ -36,7 +36,9 @@ def encode_json(value: Any, *, limit: int = MAX_SENT) -> bytes:
 
 
 def decode_json(data: bytes | str, *, limit: int = MAX_MESSAGE) -> Any:
-    """Parse JSON text strictly (no NaN, nothing that is read as infinity). Raises BadMessage when it is none or larger than `limit`."""
+    """Parse JSON text strictly: no NaN, nothing that would be read as infinity. Raises BadMessage when it is none or
+    larger than `limit`.
+    """
     if len(data) > limit:
         raise BadMessage("a message is too large", why=f"{len(data)} bytes, limit {limit}")
     try:

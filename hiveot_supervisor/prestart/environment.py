@@ -87,7 +87,7 @@ def _quoted(raw: str, number: int, lines: _Lines, path: str) -> str:
 
 
 def _closing(line: str, quote: str) -> int | None:
-    """Index in `line` of the quote that closes one which was opened before. A backslash at its end takes the line end."""
+    """Index in `line` of the quote that closes one which was opened before it."""
     at = 0
     while at < len(line):
         if line[at] == quote:

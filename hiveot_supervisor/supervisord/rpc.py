@@ -127,7 +127,9 @@ class SupervisordClient:
 
     def tail(self, name: str, offset: int = 0, length: int = 1 << 16) -> Tail:
         """The end of a process's stdout log, at most `length` bytes; from an earlier answer's offset on, the news."""
-        return self._read(lambda answer: Tail(*answer), self._call("supervisor.tailProcessStdoutLog", name, offset, length))
+        return self._read(
+            lambda answer: Tail(*answer), self._call("supervisor.tailProcessStdoutLog", name, offset, length)
+        )
 
     def clear_log(self, name: str) -> None:
         """Empty a process's log files."""

@@ -21,7 +21,9 @@ from hiveot_supervisor.runtime.authn_things import ADMIN_RIGHTS, USER_ACTIONS
 from hiveot_supervisor.runtime.bootstrap import HubFiles
 from hiveot_supervisor.runtime.roles import Role
 
-COSTLY = frozenset({"addConsumer", "setClientPassword", "login", "updatePassword", "issueCertificate", "addAgent", "addService"})
+COSTLY = frozenset(
+    {"addConsumer", "setClientPassword", "login", "updatePassword", "issueCertificate", "addAgent", "addService"}
+)
 """Cost 50 ms for a hash, or a synchronised write; one in twenty of these is carried out."""
 
 SENDERS = ("admin", "launcher", "boss", "viewer", "plugin", "nobody")

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from fuzzing.target import SECRET, Target, printable
 
+from hiveot_supervisor.agent.service import read_launcher
 from hiveot_supervisor.config import render
 from hiveot_supervisor.config.diagnostics import Severity
 from hiveot_supervisor.config.load import inspect
 from hiveot_supervisor.config.paths import locate
 from hiveot_supervisor.errors import ConfigError, NeverWorks
 from hiveot_supervisor.generate import plan
-from hiveot_supervisor.agent.service import read_launcher
 from hiveot_supervisor.model import Launcher, from_json, to_json, valid_name
 from hiveot_supervisor.prestart import environment, spec
 
@@ -41,11 +41,9 @@ plugins:
     restart: {{limit: 10m}}
 """
 
-YAML_TOKENS = tuple(
-    word.encode()
-    for word in "&x *x <<: !!str !secret --- ... | > ? : - autostart: plugins: id: runtime: command: user: dependsOn: "
-    "environmentFile: requires: ready: notify hub http://localhost 10s 1h30m 5% 64MiB 1e9s -1s mqtts://h:1 wss://h/x".split()
-)
+_WORDS = """&x *x <<: !!str !secret --- ... | > ? : - autostart: plugins: id: runtime: command: user: dependsOn:
+environmentFile: requires: ready: notify hub http://localhost 10s 1h30m 5% 64MiB 1e9s -1s mqtts://h:1 wss://h/x"""
+YAML_TOKENS = tuple(_WORDS.encode().split())
 
 
 def launcher_yaml(folder: Path) -> Target:
@@ -116,7 +114,7 @@ def generated_json(folder: Path) -> Target:
 
 def environment_file(folder: Path) -> Target:
     """Variables of an environment file; complaints show nothing of it."""
-    good = f"# comment\nexport A=1\nB='two words' # why\nTOKEN=\"{SECRET}\\\"x\"\nC=\"a\nb\"\n".encode()
+    good = f'# comment\nexport A=1\nB=\'two words\' # why\nTOKEN="{SECRET}\\"x"\nC="a\nb"\n'.encode()
 
     def check(data: bytes) -> None:
         try:

@@ -19,7 +19,12 @@ def paseto(folder: Path) -> Target:
     key = keys.generate()
     good = tokens.issue(key, "history", now=NOW, lifetime=3600.0)
     claims = b'{"iss":"hiveot","sub":"a","clientID":"a","sessionID":"s","iat":"%s","nbf":"%s","exp":"%s"}'
-    times = [b"2027-01-15T08:00:00Z", b"2027-01-15T08:00:00+00:00", b"0001-01-01T00:00:00+23:59", b"9999-12-31T23:59:59-23:59"]
+    times = [
+        b"2027-01-15T08:00:00Z",
+        b"2027-01-15T08:00:00+00:00",
+        b"0001-01-01T00:00:00+23:59",
+        b"9999-12-31T23:59:59-23:59",
+    ]
     messages = [claims % (a, b, c) for a in times for b in times for c in times][:24]
     signed = [tokens.sign(key, message).encode() for message in messages]
 
@@ -43,7 +48,9 @@ def paseto(folder: Path) -> Target:
                 return
             raise AssertionError("accepted with another hub's key")
 
-    return Target("PASETO", (good.encode(), *signed, *messages), check, (b"v4.public.", b".", b"v4.local.", b"v3.public."))
+    return Target(
+        "PASETO", (good.encode(), *signed, *messages), check, (b"v4.public.", b".", b"v4.local.", b"v3.public.")
+    )
 
 
 def certificate_dates(folder: Path) -> Target:
@@ -65,7 +72,9 @@ def certificate_dates(folder: Path) -> Target:
             return
         assert (period.start, period.end) == agreed
 
-    return Target("certificate dates", (pem, der), check, (b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"))
+    return Target(
+        "certificate dates", (pem, der), check, (b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----")
+    )
 
 
 def signing_request(folder: Path) -> Target:
@@ -103,12 +112,17 @@ def key_files(folder: Path) -> Target:
             except CredentialError as error:
                 assert body.decode()[:24] not in str(error)
 
-    return Target("keys", seeds, check, (b"-----BEGIN PRIVATE KEY-----", b"-----BEGIN RSA PRIVATE KEY-----", *_algorithms()))
+    return Target(
+        "keys", seeds, check, (b"-----BEGIN PRIVATE KEY-----", b"-----BEGIN RSA PRIVATE KEY-----", *_algorithms())
+    )
 
 
 def _algorithms() -> tuple[bytes, ...]:
     """DER object identifiers: Ed25519, X25519, Ed448, RSA, EC, P-256, secp256k1, DSA."""
-    hexes = "06032b6570 06032b656e 06032b6571 06092a864886f70d010101 06072a8648ce3d0201 06082a8648ce3d030107 06052b8104000a 06072a8648ce380401"
+    hexes = (
+        "06032b6570 06032b656e 06032b6571 06092a864886f70d010101 06072a8648ce3d0201 06082a8648ce3d030107 "
+        "06052b8104000a 06072a8648ce380401"
+    )
     return tuple(bytes.fromhex(one) for one in hexes.split())
 
 

@@ -95,8 +95,7 @@ class AskedAgent:
         with self.world.state.transaction():
             for request in self.asked:
                 self.requests.handle(request)
-        self.world.pass_time(0.3)
-        self.world.clock.mono += 120.0
+        self.world.pass_time(120.0)
         self.requests.settle()
         assert not self.requests.waiting, "a request is never answered"
 
@@ -155,9 +154,23 @@ def mqtt_message(folder: Path) -> Target:
         )
     ]  # fmt: skip
     seeds = [f"{topic}\n".encode() + payload for topic, payload in zip(TOPICS, requests, strict=True)]
-    seeds += [b"hiveot/config/launcher/plugin-zwave/running/peer\ntrue", b"hiveot/action/launcher/Admin/startAllPlugins/peer\n{}"]
+    seeds += [
+        b"hiveot/config/launcher/plugin-zwave/running/peer\ntrue",
+        b"hiveot/action/launcher/Admin/startAllPlugins/peer\n{}",
+    ]
     seeds += _observed()
-    words = (b"hiveot/", b"/launcher/", b"/Admin/", b"/peer", b"read", b"config", b"admin", b"plugin-zwave", b"replyTo", b"correlationID")
+    words = (
+        b"hiveot/",
+        b"/launcher/",
+        b"/Admin/",
+        b"/peer",
+        b"read",
+        b"config",
+        b"admin",
+        b"plugin-zwave",
+        b"replyTo",
+        b"correlationID",
+    )
     return Target("MQTT messages", tuple(seeds), check, words)
 
 
@@ -181,11 +194,23 @@ def _observe(agent: AskedAgent, notification: Notification) -> None:
 
 
 def _observed() -> list[bytes]:
-    event = {"messageType": "notification", "operation": "subscribeevent", "thingID": "t", "name": "n", "value": {"a": 1}}
-    answer = {"messageType": "response", "operation": "invokeaction", "correlationID": "c1", "output": {"state": "completed"}}
+    event = {
+        "messageType": "notification",
+        "operation": "subscribeevent",
+        "thingID": "t",
+        "name": "n",
+        "value": {"a": 1},
+    }
+    answer = {
+        "messageType": "response",
+        "operation": "invokeaction",
+        "correlationID": "c1",
+        "output": {"state": "completed"},
+    }
     presence = {"state": "online", "reason": "", "since": "2026-01-01T00:00:00Z", "host": "h", "version": "1"}
     documents = [
-        ("event/zwave/t/n", event | {"seq": 7, "epoch": "e", "timestamp": "2026-01-01T00:00:00Z"}), ("presence/zwave", presence),
+        ("event/zwave/t/n", event | {"seq": 7, "epoch": "e", "timestamp": "2026-01-01T00:00:00Z"}),
+        ("presence/zwave", presence),
         ("ack/launcher/recorder", {"epoch": "e", "seq": 7}), ("prop/zwave/t/n", {"v": 1}), ("td/zwave/t", {"id": "t"}),
         ("inbox/launcher/1/zwave", answer | {"error": {"title": "no", "status": 400}, "status": {"state": "failed"}}),
     ]  # fmt: skip
@@ -231,7 +256,9 @@ def wss_message(folder: Path) -> Target:
         responses = [decode(payload) for _, payload in agent.wire.sent]
         assert SECRET.encode() not in b"".join(payload for _, payload in agent.wire.sent)
         found = [message for message in responses if isinstance(message, ResponseMessage)]
-        assert len(found) == len(asked) or (not asked and len(found) <= 1), f"{len(asked)} requests, {len(found)} answers"
+        assert len(found) == len(asked) or (not asked and len(found) <= 1), (
+            f"{len(asked)} requests, {len(found)} answers"
+        )
 
     requests = [_envelope(), _envelope(name="stopPlugin", input="zwave"), _envelope(name="stopAllPlugins", input=True)]
     twins = {"thingID": "dtw:digitwin:ThingDirectory", "operation": "subscribeevent", "messageType": "notification"}
@@ -242,7 +269,9 @@ def wss_message(folder: Path) -> Target:
         {"messageType": "response", "operation": "invokeaction", "correlationID": "c1", "value": {"state": "failed"}},
     ]  # fmt: skip
     seeds = [json.dumps(document).encode() for document in [*requests, *others]]
-    return Target("WSS messages", tuple(seeds), check, (b"dtw:", b"messageType", b"senderID", b"request", b"thingUpdated"))
+    return Target(
+        "WSS messages", tuple(seeds), check, (b"dtw:", b"messageType", b"senderID", b"request", b"thingUpdated")
+    )
 
 
 def _wss_agent(folder: Path) -> AskedAgent:
@@ -251,7 +280,9 @@ def _wss_agent(folder: Path) -> AskedAgent:
     agent = AskedAgent(folder, client, wire)
     client._clock = agent.world.clock
     client._observers._up = False
-    client.subscribe([NotificationKind.EVENT, NotificationKind.PROPERTY, NotificationKind.TD], lambda notification: None)
+    client.subscribe(
+        [NotificationKind.EVENT, NotificationKind.PROPERTY, NotificationKind.TD], lambda notification: None
+    )
     return agent
 
 
@@ -324,7 +355,9 @@ def wss_frames(folder: Path) -> Target:
         _frame(8, b"\x03\xe8bye"), _frame(2, bytes(300)), _frame(0, b"", fin=False) * 20, _frame(1, b"", fin=False) * 3,
     ]  # fmt: skip
     answers = [b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno", b"HTTP/1.1 101 Switching Protocols\r\n\r\n"]
-    return Target("WSS frames", (*(b"!" + f for f in frames), *answers), check, (b"\x81", b"\x89\x00", b"\x00\x00", b"\xff" * 9))
+    return Target(
+        "WSS frames", (*(b"!" + f for f in frames), *answers), check, (b"\x81", b"\x89\x00", b"\x00\x00", b"\xff" * 9)
+    )
 
 
 def _accepted(request: bytes) -> bytes:

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import tempfile
+import xmlrpc.client
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +28,24 @@ RESET = 2000
 
 
 def _event(serial: int, name: str, payload: str) -> bytes:
-    head = f"ver:3.0 server:supervisor serial:{serial} pool:launcher poolserial:{serial} eventname:{name} len:{len(payload)}"
-    return f"{head}\n{payload}".encode()
+    head = f"ver:3.0 server:supervisor serial:{serial} pool:launcher poolserial:{serial} eventname:{name}"
+    return f"{head} len:{len(payload)}\n{payload}".encode()
 
 
+_ZWAVE = "processname:zwave groupname:zwave from_state:"
+_EXIT_FACTS = "RUNNING expected:0 pid:100 exitcode:1 maxrss_kb:99 cpu:0.5 mood:1 time:1800000000.5"
 EVENTS = [
-    _event(1, "PROCESS_STATE_STARTING", "processname:zwave groupname:zwave from_state:STOPPED tries:0"),
-    _event(2, "PROCESS_STATE_RUNNING", "processname:zwave groupname:zwave from_state:STARTING pid:100"),
-    _event(3, "PROCESS_STATE_EXITED", "processname:zwave groupname:zwave from_state:RUNNING expected:0 pid:100 exitcode:1 maxrss_kb:99 cpu:0.5 mood:1 time:1800000000.5"),
-    _event(4, "PROCESS_STATE_STOPPED", "processname:zwave groupname:zwave from_state:STOPPING pid:100 signal:15 mood:0"),
+    _event(1, "PROCESS_STATE_STARTING", _ZWAVE + "STOPPED tries:0"),
+    _event(2, "PROCESS_STATE_RUNNING", _ZWAVE + "STARTING pid:100"),
+    _event(3, "PROCESS_STATE_EXITED", _ZWAVE + _EXIT_FACTS),
+    _event(4, "PROCESS_STATE_STOPPED", _ZWAVE + "STOPPING pid:100 signal:15 mood:0"),
     _event(5, "REMOTE_COMMUNICATION", 'type:hiveot\n{"op": "disable", "plugin": "zwave", "actor": "root"}'),
     _event(6, "REMOTE_COMMUNICATION", 'type:hiveot\n{"op": "enable", "plugin": "zwave"}'),
-    _event(7, "PROCESS_GROUP_REMOVED", "groupname:zwave\n"), _event(8, "PROCESS_GROUP_ADDED", "groupname:zwave\n"),
-    _event(9, "TICK_5", "when:1800000000"), _event(10, "PROCESS_STATE_FATAL", "processname:zwave groupname:zwave from_state:BACKOFF"),
-]  # fmt: skip
+    _event(7, "PROCESS_GROUP_REMOVED", "groupname:zwave\n"),
+    _event(8, "PROCESS_GROUP_ADDED", "groupname:zwave\n"),
+    _event(9, "TICK_5", "when:1800000000"),
+    _event(10, "PROCESS_STATE_FATAL", _ZWAVE + "BACKOFF"),
+]
 
 
 def listener(folder: Path) -> Target:
@@ -72,7 +77,18 @@ def listener(folder: Path) -> Target:
         world.supervisord.events.clear()
         logged.take()
 
-    words = (b"eventname:", b"len:", b"serial:", b"processname:zwave ", b"pid:", b"exitcode:", b"mood:", b"hiveot\n", b'"op"', b"\n")
+    words = (
+        b"eventname:",
+        b"len:",
+        b"serial:",
+        b"processname:zwave ",
+        b"pid:",
+        b"exitcode:",
+        b"mood:",
+        b"hiveot\n",
+        b'"op"',
+        b"\n",
+    )
     return Target("event listener", (*EVENTS, b"".join(EVENTS), b"".join(EVENTS[:3])), check, words)
 
 
@@ -83,30 +99,33 @@ def _world(folder: Path) -> World:
 
 def xmlrpc_answer(folder: Path) -> Target:
     """supervisord's answers: SupervisordFault or SupervisordUnreachable, nothing else."""
-    struct = "<struct>" + "".join(
-        f"<member><name>{name}</name><value>{value}</value></member>"
-        for name, value in {
-            "name": "<string>zwave</string>", "group": "<string>zwave</string>", "state": "<int>20</int>",
-            "pid": "<int>7</int>", "start": "<int>1</int>", "stop": "<int>0</int>", "exitstatus": "<int>0</int>",
-            "spawnerr": "<string></string>", "statecode": "<int>1</int>",
-        }.items()
-    ) + "</struct>"  # fmt: skip
-    wrap = "<?xml version='1.0'?>\n<methodResponse><params><param><value>{}</value></param></params></methodResponse>"
-    fault = "<?xml version='1.0'?><methodResponse><fault><value><struct><member><name>faultCode</name><value><int>10</int></value></member><member><name>faultString</name><value><string>BAD_NAME: x</string></value></member></struct></value></fault></methodResponse>"
-    status = "<string>mood:1 pid:7\nzwave zwave 20 8 1.5 0 0  \nhistory history 0 0 0 2.5  15 %20x\n</string>"
-    changes = "<array><data><value><array><data>" + "<value><array><data><value>a</value></data></array></value>" * 3 + "</data></array></value></data></array>"
-    seeds = [wrap.format(x).encode() for x in (status, f"<array><data><value>{struct}</value></data></array>", struct, "<boolean>1</boolean>", changes)]
+    values = {"name": "zwave", "group": "zwave", "state": 20, "pid": 7, "start": 1, "stop": 0, "exitstatus": 0}
+    status = "mood:1 pid:7\nzwave zwave 20 8 1.5 0 0  \nhistory history 0 0 0 2.5  15 %20x\n"
+    answers = [status, [values | {"spawnerr": ""}], {"statecode": 1}, True, [[["a"], [], ["b"]]], ["text", 5, False]]
+    seeds = [xmlrpc.client.dumps((answer,), methodresponse=True).encode() for answer in answers]
+    seeds.append(xmlrpc.client.dumps(xmlrpc.client.Fault(10, "BAD_NAME: x")).encode())
 
     def check(data: bytes) -> None:
         client = SupervisordClient(folder / "none.sock")
-        client._transport = type("Answers", (), {"connections": 0, "post": lambda self, body: data})()  # type: ignore[assignment]
-        for ask in (client.snapshot, client.state, lambda: client.start("zwave"), client.extension, client.reload_config):
+        client._transport.post = lambda body: data  # type: ignore[method-assign]
+        for ask in (
+            client.snapshot,
+            client.state,
+            lambda: client.start("zwave"),
+            client.extension,
+            client.reload_config,
+        ):
             try:
                 ask()
             except (SupervisordFault, SupervisordUnreachable) as error:
                 printable(str(error), also="\n\t")
 
-    return Target("XML-RPC answers", (*seeds, fault.encode()), check, (b"<value>", b"</value>", b"<int>", b"<!DOCTYPE x [", b"&x;", b"<nil/>"))
+    return Target(
+        "XML-RPC answers",
+        tuple(seeds),
+        check,
+        (b"<value>", b"</value>", b"<int>", b"<!DOCTYPE x [", b"&x;", b"<nil/>"),
+    )
 
 
 def reason(folder: Path) -> Target:
@@ -142,7 +161,10 @@ def journal(folder: Path) -> Target:
     def check(data: bytes) -> None:
         try:
             document = json.loads(data)
-            events = [Row(float(t) if 0 <= float(t) < 2e11 else 1.0, str(n), str(p), v, seq) for seq, (t, n, p, v) in enumerate(document)]
+            events = [
+                Row(float(t) if 0 <= float(t) < 2e11 else 1.0, str(n), str(p), v, seq)
+                for seq, (t, n, p, v) in enumerate(document)
+            ]
         except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
             return
         for line in eventlines.lines(events, color=False, verbose=len(data) % 2 == 0):
@@ -150,7 +172,12 @@ def journal(folder: Path) -> Target:
         for event in events:
             json.dumps(eventlines.as_json(event))
 
-    return Target("journal", tuple(json.dumps(row).encode() for row in rows), check, (b"pluginStateChanged", b'"note"', b"\\u001b["))
+    return Target(
+        "journal",
+        tuple(json.dumps(row).encode() for row in rows),
+        check,
+        (b"pluginStateChanged", b'"note"', b"\\u001b["),
+    )
 
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]{0,32}m")
@@ -168,5 +195,16 @@ def log_file(folder: Path) -> Target:
             printable(harmless(line, color=False), also="\t")
         assert len(last_lines(path, 3)) <= 3
 
-    words = (b"\x1b[", b"\x1b[1;31m", b"\x1b[2J", b"\x1b]52;c;", b"\x1bP", b"\x07", b"\x9b", b"\xc2\x9b", b"\xe2\x80\xae", SECRET.encode())
+    words = (
+        b"\x1b[",
+        b"\x1b[1;31m",
+        b"\x1b[2J",
+        b"\x1b]52;c;",
+        b"\x1bP",
+        b"\x07",
+        b"\x9b",
+        b"\xc2\x9b",
+        b"\xe2\x80\xae",
+        SECRET.encode(),
+    )
     return Target("plugin log", (good, b"one\ntwo\n"), check, words)

@@ -1,7 +1,7 @@
 """Hostile variants of good inputs: of bytes, of text with numbers and words in it, and of JSON documents.
 
-Takes its chances from the Random that it is given: hypothesis's own (which shrinks what it finds) or a seeded one (fast,
-for the long form). Knows nothing of what is tested.
+Takes its chances from the Random that it is given: hypothesis's own (which shrinks what it finds) or a seeded one
+(fast, for the long form). Knows nothing of what is tested.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ MAX_SIZE = 1 << 16
 
 TOKENS: tuple[bytes, ...] = (
     b"", b"\0", b"\n", b"\r\n", b" ", b"\t", b":", b"::", b"/", b"../", b"+", b"#", b"%", b"%s", b"%(x)s", b"'", b'"',
-    b"{", b"}", b"[", b"]", b",", b"-", b"--", b"=", b"$(id)", b"`id`", b"\\", b"\\u0000", b"\\ud800", b"\\x1b", b"\xff",
+    b"{", b"}", b"[", b"]", b",", b"-", b"--", b"=", b"$(id)", b"`id`", b"\\", b"\\u0000", b"\\ud800", b"\xff",
     b"\xfe\xff", b"\xef\xbb\xbf", b"\xc3\x28", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\x1b[31m", b"\x1b]0;t\x07",
-    b"\x9b2J", b"\xe2\x80\xae", b"\xc2\x85", b"\xe2\x80\xa8", b"1e999", b"-1e999", b"NaN", b"Infinity", b"null", b"true",
+    b"\x9b2J", b"\xe2\x80\xae", b"\xc2\x85", b"\xe2\x80\xa8", b"1e999", b"-1e999", b"NaN", b"Infinity", b"null",
     b"-0", b"0", b"1", b"-1", b"255", b"65536", b"2147483648", b"9223372036854775808", b"1" * 400, b"9" * 5000,
-    b"\xd9\xa1\xd9\xa2", b"1_0", b"0x10", b"all", b"a" * 200, b"[" * 3000, b'{"a":' * 1500, b"]]]]", b"0001-01-01T00:00:00+23:59",
+    b"\xd9\xa1\xd9\xa2", b"1_0", b"0x10", b"all", b"a" * 200, b"[" * 3000, b'{"a":' * 1500, b"]]]]",
+    b"0001-01-01T00:00:00+23:59",
     b"9999-12-31T23:59:59-23:59", b"2024-02-30T00:00:00Z", b"2024-W01-1T00:00:00Z", b"24:00",
 )  # fmt: skip
 
 VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, -(2**63), 10**30, 0.5, -0.0, 1e308, "", " ", "a", "0", "all", "-",
-    "..", "../../etc/passwd", "a/b", "+", "#", "$SYS/#", "\x1b[2J", "\x9b", "\u202e", "\ud800", "\0", "é" * 100, "x" * 300,
+    "..", "../../etc/passwd", "a/b", "+", "#", "$SYS/#", "\x1b[2J", "\x9b", "\u202e", "\ud800", "\0", "é" * 100,
+    "x" * 300,
     "%(ENV_PATH)s", "{{7*7}}", "2024-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59", "99999-01-01T00:00:00Z", "launcher",
     "admin", "a" * 5000, [], {}, [[]], [None] * 3, {"": None}, {"a": {"b": {"c": []}}},
 )  # fmt: skip
