@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib
 import multiprocessing
 import resource
 import sys
@@ -21,6 +22,12 @@ from pathlib import Path
 from random import Random
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+if "--atheris" in sys.argv:  # it has to see the modules when they are imported
+    import atheris
+
+    with atheris.instrument_imports(include=["hiveot_supervisor"]):
+        importlib.import_module("fuzzing.targets")
 
 from fuzzing.mutate import mutate
 from fuzzing.target import Target
@@ -96,13 +103,11 @@ def rss() -> float:
 
 def with_atheris(name: str, options: list[str]) -> None:
     """Guided by coverage, until it is stopped (or -runs=N): the corpus begins with the seeds."""
-    import atheris
-
-    atheris.instrument_all()
     with tempfile.TemporaryDirectory(dir=scratch()) as folder:
-        target = TARGETS[name](Path(folder) / "work")
-        corpus = Path(folder) / "corpus"
+        work, corpus = Path(folder) / "work", Path(folder) / "corpus"
+        work.mkdir()
         corpus.mkdir()
+        target = TARGETS[name](work)
         for number, seed in enumerate(target.seeds):
             (corpus / str(number)).write_bytes(seed)
         atheris.Setup([sys.argv[0], str(corpus), *options], target.check)
