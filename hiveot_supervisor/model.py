@@ -326,6 +326,15 @@ class Launcher:
         return next((p for p in self.plugins if p.id == plugin_id), None)
 
 
+def checked(launcher: Launcher) -> Launcher:
+    """`launcher` itself, when all its names may become files, sections and topics. Raises ValueError."""
+    programs = [*launcher.plugins, *([launcher.runtime] if launcher.runtime else [])]
+    for name in (launcher.id, *(program.id for program in programs)):
+        if not valid_name(name):
+            raise ValueError(f"{name[:80]!r} cannot be a name")
+    return launcher
+
+
 def to_json(value: Any) -> Any:
     """The plain JSON form of a model value: dataclasses become objects, paths and enums strings."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

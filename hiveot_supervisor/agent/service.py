@@ -59,7 +59,7 @@ from hiveot_supervisor.errors import (
 from hiveot_supervisor.hub.admission import Allowance
 from hiveot_supervisor.hub.client import Account, HubClient, Notification, NotificationKind, Request, Right
 from hiveot_supervisor.hub.connect import make_client
-from hiveot_supervisor.model import Cause, Launcher, Plugin, ProbeKind, from_json
+from hiveot_supervisor.model import Cause, Launcher, Plugin, ProbeKind, checked, from_json
 from hiveot_supervisor.supervisord.listener import Eof, ListenerThread
 from hiveot_supervisor.supervisord.process import start_time
 from hiveot_supervisor.supervisord.rpc import ProcessInfo, SupervisordClient
@@ -388,7 +388,7 @@ def read_launcher(generated: Path) -> Launcher:
     """The resolved model of the last `generate`. Raises ConfigError."""
     path = generated / "launcher.json"
     try:
-        return from_json(Launcher, json.loads(path.read_text()))
+        return checked(from_json(Launcher, json.loads(path.read_text())))
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ConfigError(f"cannot read {path}", why=str(error), hint="hiveot-launcher generate") from error
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from hiveot_supervisor.clock import iso8601
 from hiveot_supervisor.errors import ConfigError, HiveotError, UnknownPlugin
-from hiveot_supervisor.model import Launcher, Paths, Plugin, PluginState, from_json
+from hiveot_supervisor.model import Launcher, Paths, Plugin, PluginState, checked, from_json
 from hiveot_supervisor.supervisord.rpc import ProcessInfo, SupervisordClient
 from hiveot_supervisor.supervisord.states import ProcessState
 
@@ -97,7 +97,7 @@ class Home:
         if self._launcher is None:
             try:
                 data = json.loads(self.paths.agent_json.read_text())
-                self._launcher = from_json(Launcher, data)
+                self._launcher = checked(from_json(Launcher, data))
             except FileNotFoundError:
                 raise ConfigError(
                     f"nothing has been generated in {self.paths.home}", hint="hiveot-launcher generate (or: up)"
