@@ -117,8 +117,9 @@ def test_loose_modes_of_our_own_folders_are_corrected_but_not_of_others(home: Pa
     (home / "generated").chmod(0o777)
     (home / "logs").mkdir()
     (home / "logs").chmod(0o755)
-    (home / "run").chmod(0o777)
-    (home / "stores").chmod(0o1775)
+    for name, mode in (("run", 0o777), ("stores", 0o1775)):
+        (home / name).mkdir()
+        (home / name).chmod(mode)
     write.write(make(home, "a")[1])
     assert stat.S_IMODE((home / "generated").stat().st_mode) == 0o700
     assert stat.S_IMODE((home / "logs").stat().st_mode) == 0o755
