@@ -23,8 +23,8 @@ class Allowance:
     sender, total: of all; senders: how many are remembered.
     """
 
-    rate: float = 500.0
-    burst: int = 1000
+    rate: float = 2000.0
+    burst: int = 5000
     unanswered: int = 64
     total: int = 256
     senders: int = 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from fuzzing import account_targets, config_targets, credential_targets, hub_targets, machine_targets
+from fuzzing import account_targets, broker_targets, config_targets, credential_targets, hub_targets, machine_targets
 from fuzzing.target import Target
 
 TARGETS: dict[str, Callable[[Path], Target]] = {
@@ -25,4 +25,7 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "csr": credential_targets.signing_request,
     "keys": credential_targets.key_files,
     "accounts": account_targets.accounts,
+    "mqtt-packets": broker_targets.mqtt_packets,
 }
+if broker_targets.HAS_DYNSEC:
+    TARGETS["dynsec"] = broker_targets.dynsec_answers

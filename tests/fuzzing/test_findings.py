@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from fuzzing.broker_targets import mqtt_packets
 from fuzzing.hub_targets import ACCOUNT, AskedAgent, Wire, wss_frames
 from fuzzing.machine_targets import listener
 
@@ -212,3 +213,17 @@ def test_an_observer_of_a_hiveot_hub_survives_any_directory(tmp_path: Path) -> N
         client.link_frame(json.dumps(change | {"name": "thingUpdated", "value": value}).encode())
     assert len(seen) == 1
     agent.close()
+
+
+@pytest.mark.parametrize(
+    "packets",
+    [
+        b"\x20\x00",  # CONNACK without a return code
+        b"\x20\x02\x00\x00\x90\x02\x00\x01",  # SUBACK without one
+        b"\x20\x02\x00\x00\x32\x00",  # PUBLISH without a topic
+        b"\x20\x02\x00\x00\x90" + b"\x80" * 10_000,  # a length that never ends
+    ],
+)
+def test_what_is_no_mqtt_is_told_as_a_hub_error(packets: bytes, tmp_path: Path) -> None:
+    """IndexError, struct.error, and a number of 21,000 digits."""
+    mqtt_packets(tmp_path).check(packets)
