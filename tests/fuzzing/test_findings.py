@@ -19,7 +19,7 @@ from hiveot_supervisor.agent.service import read_launcher
 from hiveot_supervisor.config import render
 from hiveot_supervisor.config.load import inspect
 from hiveot_supervisor.config.paths import locate
-from hiveot_supervisor.credentials import certificates, keys, tokens
+from hiveot_supervisor.credentials import certificates, expiry, keys, tokens
 from hiveot_supervisor.errors import ConfigError, CredentialError, NeverWorks
 from hiveot_supervisor.hub.client import NotificationKind
 from hiveot_supervisor.hub.messages import NotificationMessage, ResponseMessage, decode
@@ -227,3 +227,16 @@ def test_an_observer_of_a_hiveot_hub_survives_any_directory(tmp_path: Path) -> N
 def test_what_is_no_mqtt_is_told_as_a_hub_error(packets: bytes, tmp_path: Path) -> None:
     """IndexError, struct.error, and a number of 21,000 digits."""
     mqtt_packets(tmp_path).check(packets)
+
+
+def test_years_of_two_digits_are_read_as_certificates_mean_them() -> None:
+    """Python takes 52 for 2052, X.509 for 1952: an expired certificate looked valid for decades."""
+    pem = certificates.create_ca(certificates.new_server_key(), now=time.time())
+    der = base64.b64decode(b"".join(pem.splitlines()[1:-1]))
+    start = der.index(b"\x17\x0d") + 2  # the first UTCTime, notBefore
+    for years, century in (("49", 20), ("50", 19), ("68", 19), ("70", 19), ("00", 20)):
+        changed = der[:start] + years.encode() + der[start + 2 :]
+        text = b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(changed) + b"-----END CERTIFICATE-----\n"
+        begin = certificates.parse(text).not_valid_before_utc
+        assert begin.year == int(f"{century}{years}")
+        assert expiry.certificate_period(text).start == begin.timestamp()
