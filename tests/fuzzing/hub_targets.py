@@ -73,6 +73,7 @@ class AskedAgent:
         self.world.agent.teller._hub = client
         self.requests = Requests(self.world.agent)
         self.asked: list[Request] = []
+        self.world.state.epoch = "e"
         self.world.pass_time(30.0)  # all autostart plugins run
         client._listener = self._listener()
 
