@@ -95,7 +95,7 @@ def remote_without_credentials(home: Path) -> None:
 Break = Callable[[Path], object]
 BROKEN: list[tuple[str, Break, str, str, str]] = [
     ("yaml", lambda h: (h / "launcher.yaml").write_text("autostrat: []"), "generated files", "error", "has errors"),
-    ("outdated", lambda h: (h / "launcher.yaml").write_text("runtime: runtime"), "generated files", "warning", "differ"),
+    ("outdated", lambda h: (h / "launcher.yaml").write_text("runtime: runtime"), "generated files", "warning", "diffe"),
     ("missing", lambda h: (h / "plugins/alpha").unlink(), "programs", "error", "does not exist"),
     ("no-x", lambda h: (h / "plugins/alpha").chmod(0o644), "programs", "error", "not executable"),
     ("not-wanted", lambda h: (h / "plugins/beta").chmod(0o644), "programs", "warning", "not executable"),
@@ -156,7 +156,8 @@ def test_a_copy_that_was_started_by_hand(home: Path) -> None:
     environment = {"PATH": os.environ["PATH"]}
     with subprocess.Popen([home / "plugins/alpha"], env=environment, start_new_session=True) as copy:
         try:
-            [found] = [f for f in doctor()[1] if f["check"] == "copies"]
+            shown = subprocess.run([*LAUNCHER, "doctor", "--json", "--home", home], capture_output=True, text=True)
+            [found] = [f for f in json.loads(shown.stdout)["findings"] if f["check"] == "copies"]
         finally:
             os.killpg(copy.pid, 9)
     assert found["level"] == "warning"
