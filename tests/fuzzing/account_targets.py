@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from fuzzing.target import SECRET, Logged, Target
+from runtime.test_authn_actions import Service
 
 from hiveot_supervisor.credentials import certificates, keys, tokens
 from hiveot_supervisor.errors import HiveotError
 from hiveot_supervisor.hub.client import Right
-from hiveot_supervisor.model import Hub
-from hiveot_supervisor.runtime import bootstrap
-from hiveot_supervisor.runtime.accounts import AccountStore, ClientType, valid_client_id
-from hiveot_supervisor.runtime.authn_actions import AccountActions, Call
+from hiveot_supervisor.runtime.accounts import ClientType, valid_client_id
+from hiveot_supervisor.runtime.authn_actions import Call
 from hiveot_supervisor.runtime.authn_things import ADMIN_RIGHTS, USER_ACTIONS
-from hiveot_supervisor.runtime.bootstrap import HubFiles
 from hiveot_supervisor.runtime.roles import Role
 
 COSTLY = frozenset(
@@ -31,27 +29,16 @@ RESET = 3000
 
 
 class _Accounts:
-    def __init__(self, folder: Path) -> None:
-        home = Path(tempfile.mkdtemp(dir=folder))
-        files = HubFiles(home / "certs")
-        bootstrap.prepare_tls(files, Hub(), now=time.time())
-        self.signer = bootstrap.prepare_signer(files)
-        self.store = AccountStore(home / "accounts.db")
-        bootstrap.prepare_accounts(self.store, files, self.signer, "launcher")
-        self.home = home
-        nothing = [].append
-        self.actions = AccountActions(
-            self.store, files, self.signer, launcher_id="launcher", now=time.time, kick=nothing, forget=nothing
-        )  # fmt: skip
-        self._admin("addConsumer", {"clientID": "boss", "password": SECRET})
-        self._admin("addConsumer", {"clientID": "viewer", "password": SECRET})
-        self._admin("setClientRole", {"clientID": "boss", "role": "manager"})
-        self._admin("setClientRole", {"clientID": "viewer", "role": "viewer"})
-        self._admin("addService", {"clientID": "plugin", "pubKey": keys.public_pem(keys.generate())})
-        self.admins = {a.client_id for a in self.store.all() if a.role is Role.ADMIN}
+    """The service of the ordinary tests, with some accounts, in a folder of its own."""
 
-    def _admin(self, name: str, value: Any) -> None:
-        self.actions.perform(Call("Admin", name, value, "admin", Right.ADMIN))
+    def __init__(self, folder: Path) -> None:
+        self.home = Path(tempfile.mkdtemp(dir=folder))
+        service = Service(self.home)
+        self.signer, self.store, self.actions = service.signer, service.accounts, service.actions
+        service.person("boss", "manager", SECRET)
+        service.person("viewer", "viewer", SECRET)
+        service.admin("addService", {"clientID": "plugin", "pubKey": keys.public_pem(keys.generate())})
+        self.admins = {a.client_id for a in self.store.all() if a.role is Role.ADMIN}
 
 
 def accounts(folder: Path) -> Target:
