@@ -18,11 +18,13 @@ from hiveot_supervisor.agent.provisioning import Provisioner
 from hiveot_supervisor.agent.table import Entry, Gate
 from hiveot_supervisor.credentials import expiry, store
 from hiveot_supervisor.errors import CredentialError, ExitCode, HiveotError, HubError, HubUnavailable, RequestTimeout
+from hiveot_supervisor.foreign import clean
 from hiveot_supervisor.model import Paths
 
 log = logging.getLogger(__name__)
 
 _PRESTART = b"hiveot_supervisor.prestart"
+_MAX_REASON = 65536  # bytes; the file may be the work of the plugin's own user
 _GATES = (int(ExitCode.TRY_LATER), int(ExitCode.NEVER))
 
 
@@ -59,11 +61,12 @@ class MachineProcesses:
     def gate(self, plugin_id: str, pid: int) -> Gate | None:
         """prestart's reason for an exit 111 or 100, if it is of this very process."""
         try:
-            data = json.loads((self._reasons / f"{plugin_id}.json").read_text())
+            with (self._reasons / f"{plugin_id}.json").open("rb") as file:
+                data = json.loads(file.read(_MAX_REASON))
             if data["pid"] != pid or data["code"] not in _GATES:
                 return None
-            return Gate(int(data["code"]), str(data["reason"])[:500])
-        except (OSError, ValueError, KeyError, TypeError):
+            return Gate(int(data["code"]), clean(str(data["reason"]), 500))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
 

@@ -90,8 +90,8 @@ class Reports:
         """
         try:
             message = json.loads(data)
-            operation, plugin = message["op"], message.get("plugin", "")
-        except (ValueError, KeyError, TypeError, AttributeError):
+            operation, plugin = message["op"], str(message.get("plugin", ""))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             log.warning("unreadable notice: %.200r", data)
             return
         entry = self._agent.table.get(plugin)

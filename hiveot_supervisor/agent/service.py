@@ -65,9 +65,10 @@ from hiveot_supervisor.errors import (
     SupervisordFault,
     SupervisordUnreachable,
 )
+from hiveot_supervisor.hub.admission import Allowance
 from hiveot_supervisor.hub.client import Account, HubClient, Notification, NotificationKind, Request, Right
 from hiveot_supervisor.hub.connect import make_client
-from hiveot_supervisor.model import Cause, Launcher, Plugin, ProbeKind, from_json
+from hiveot_supervisor.model import Cause, Launcher, Plugin, ProbeKind, checked, from_json
 from hiveot_supervisor.supervisord.listener import Eof, ListenerThread
 from hiveot_supervisor.supervisord.process import start_time
 from hiveot_supervisor.supervisord.rpc import ProcessInfo, SupervisordClient
@@ -78,6 +79,9 @@ log = logging.getLogger("agent")
 SAMPLE_INTERVAL = 5.0
 BATCH = 200
 """Items of the queue that are handled, and stored, together at most."""
+
+ALLOWANCE = Allowance(rate=50.0, burst=128, unanswered=64, total=192)
+"""Of requests of one consumer; what waits here together waits before supervisord's reports in the queue."""
 
 FLUSH_TIMEOUT = 3.0
 """Seconds to deliver the last events before leaving."""
@@ -114,7 +118,7 @@ class Service:
         self.state = State(self.paths.state_db)
         self.rpc = SupervisordClient(self.paths.socket)
         account = Account(launcher.id, launcher.token_file, self.paths.ca_cert, ready_file(launcher))
-        self.hub: HubClient = make_client(launcher.hub.url, account, version=__version__)
+        self.hub: HubClient = make_client(launcher.hub.url, account, version=__version__, allowance=ALLOWANCE)
         self.probes = Probes(self.inbox.put, self.paths)
         plugins = Provisioner(self.paths, ask_via(self.hub))
         self.agent = Agent(
@@ -242,6 +246,8 @@ class Service:
             self._handle(item)
         except Exception:
             log.exception("while handling %r", item)
+            if isinstance(item, Asked):
+                self.hub.respond_error(item.request, "internal error", status=500)
 
     def _handle(self, item: Any) -> None:
         match item:
@@ -401,8 +407,8 @@ def read_launcher(generated: Path) -> Launcher:
     """The resolved model of the last `generate`. Raises ConfigError."""
     path = generated / "launcher.json"
     try:
-        return from_json(Launcher, json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as error:
+        return checked(from_json(Launcher, json.loads(path.read_text())))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ConfigError(f"cannot read {path}", why=str(error), hint="hiveot-launcher generate") from error
 
 

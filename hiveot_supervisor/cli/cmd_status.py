@@ -14,6 +14,7 @@ from hiveot_supervisor.cli.output import human_size, human_time, paint, print_js
 from hiveot_supervisor.clock import iso8601
 from hiveot_supervisor.errors import ExitCode, SupervisordUnreachable
 from hiveot_supervisor.model import Plugin, PluginState
+from hiveot_supervisor.supervisord.rpc import ForeignSocket
 
 if TYPE_CHECKING:
     from hiveot_supervisor.agent.samples import Minute
@@ -33,6 +34,8 @@ def run(args: Namespace) -> int:
     home = Home.of(args)
     try:
         processes = {p.name: p for p in home.supervisord().snapshot()}
+    except ForeignSocket:
+        raise
     except SupervisordUnreachable:
         processes = None
     chosen = home.select(args.names)

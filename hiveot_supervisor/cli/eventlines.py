@@ -66,8 +66,8 @@ def lines(events: Iterable[Event], *, color: bool, verbose: bool = False) -> Ite
 
 def _line(wall: float, word: str, plugin: str, detail: str, color: bool) -> str:
     clock = time.strftime("%H:%M:%S", time.localtime(wall))
-    text = paint(f"{word:<8}", _COLORS.get(word, "cyan"), color)
-    return f"{paint(clock, 'dim', color)}  {text}  {plugin:<16}  {printable(detail)}".rstrip()
+    text = paint(f"{printable(word):<8}", _COLORS.get(word, "cyan"), color)
+    return f"{paint(clock, 'dim', color)}  {text}  {printable(plugin):<16}  {printable(detail)}".rstrip()
 
 
 def _detail(name: str, change: dict[str, Any]) -> str:

@@ -156,5 +156,7 @@ def _children(data: bytes) -> list[tuple[int, bytes]]:
 
 
 def _asn1_time(tag: int, content: bytes) -> float:
-    form = "%y%m%d%H%M%SZ" if tag == 0x17 else "%Y%m%d%H%M%SZ"
-    return datetime.strptime(content.decode("ascii"), form).replace(tzinfo=UTC).timestamp()
+    text = content.decode("ascii")
+    if tag == 0x17:  # two digits of the year, from 50 on of the last century (RFC 5280 §4.1.2.5.1)
+        text = ("19" if text >= "5" else "20") + text
+    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC).timestamp()

@@ -82,14 +82,18 @@ def load(path: str) -> Spec:
         if data.pop("format") != FORMAT:
             raise NeverWorks(f"{path} was made by another version", hint=hint)
         credentials = data.pop("credentials")
-        return Spec(
+        made = Spec(
             argv=tuple(data.pop("argv")),
             environment=tuple((name, value) for name, value in data.pop("environment")),
             requires=tuple(data.pop("requires")),
             credentials=None if credentials is None else Credentials(**credentials),
             **data,
         )
+        texts = (made.name, made.directory, made.reason_file, made.verified, *made.argv, *made.requires)
+        if not made.argv or not all(isinstance(text, str) for text in texts):
+            raise TypeError("text is expected")
+        return made
     except OSError as error:
         raise NeverWorks(f"cannot read {path}", why=error.strerror or str(error), hint=hint) from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise NeverWorks(f"{path} is damaged", why=f"{type(error).__name__}: {error}", hint=hint) from error
