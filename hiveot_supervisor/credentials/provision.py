@@ -189,7 +189,8 @@ def ensure(
         if todo.nothing:
             return Outcome((), todo.valid_until)
         # HiveOT's own hub, which issues no certificates, knows no sessions either: a token lives until it expires
-        replaces = files.token.exists() and todo.token and certificate
+        expired = status.token is not None and status.token.expired(now())
+        replaces = files.token.exists() and todo.token and certificate and not expired
         order = _Order(files, todo, ask, now, display_name or files.client_id, owner, replaces)
         try:
             written, offered = _carry_out(order)

@@ -281,6 +281,14 @@ def test_the_hub_is_told_to_forget_the_old_token(files: Files) -> None:
     assert "until it expires" in provision.retire(files, hub)
 
 
+def test_a_token_that_has_expired_need_not_be_retired(files: Files) -> None:
+    hub = Hub()
+    ensure(files, hub)
+    files.token.write_text(tokens.issue(hub.signer, "history", now=time.time() - DAY, lifetime=60))
+    assert not ensure(files, hub).superseded
+    assert "newSession" not in hub.asked[-1][1]
+
+
 def test_removing_takes_the_account_first(files: Files) -> None:
     ensure(files, Hub())
     before = content(files)
