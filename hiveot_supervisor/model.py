@@ -59,6 +59,7 @@ class Cause(StrEnum):
     LAUNCHER_LOST = "launcher-lost"
     AUTOSTART = "autostart"
     RESTART = "restart"
+    CREDENTIALS = "credentials"
 
 
 class Policy(StrEnum):

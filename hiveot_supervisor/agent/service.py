@@ -35,7 +35,9 @@ from hiveot_supervisor.agent.inbox import (
     Probed,
     PropertyDelivered,
     Provisioned,
+    Renewed,
     Reported,
+    Retired,
     Signalled,
     Stored,
     SupervisordGone,
@@ -43,13 +45,18 @@ from hiveot_supervisor.agent.inbox import (
 from hiveot_supervisor.agent.monitor import Monitor
 from hiveot_supervisor.agent.outside import BackgroundCredentials, MachineProcesses, end_orphans
 from hiveot_supervisor.agent.probes import Probes
+from hiveot_supervisor.agent.provisioning import Provisioner, refresh_own
 from hiveot_supervisor.agent.publisher import Publisher
+from hiveot_supervisor.agent.renewal_worker import RenewalWorker
+from hiveot_supervisor.agent.renewing import Renewals
 from hiveot_supervisor.agent.reports import Reports
 from hiveot_supervisor.agent.requests import Requests
 from hiveot_supervisor.agent.state import State, StateError
 from hiveot_supervisor.agent.strays import escaped
 from hiveot_supervisor.agent.strays import find as find_strays
 from hiveot_supervisor.clock import SystemClock
+from hiveot_supervisor.credentials.memory import forbid_core_dumps
+from hiveot_supervisor.credentials.provision import ask_via
 from hiveot_supervisor.errors import (
     ConfigError,
     HiveotError,
@@ -113,20 +120,24 @@ class Service:
         account = Account(launcher.id, launcher.token_file, self.paths.ca_cert, ready_file(launcher))
         self.hub: HubClient = make_client(launcher.hub.url, account, version=__version__, allowance=ALLOWANCE)
         self.probes = Probes(self.inbox.put, self.paths)
+        plugins = Provisioner(self.paths, ask_via(self.hub))
         self.agent = Agent(
             launcher,
             state=self.state,
             rpc=self.rpc,
             hub=self.hub,
             publisher=Publisher(self.state, self.hub, self.inbox.put),
-            credentials=BackgroundCredentials(self.paths, self.hub, self.inbox.put),
+            credentials=BackgroundCredentials(self.paths, plugins, self.inbox.put),
             processes=MachineProcesses(self.paths),
             probes=self.probes,
             clock=SystemClock(),
         )
         self.requests = Requests(self.agent)
         self.health = Health(self.agent)
-        self.reports = Reports(self.agent, snapshot=self.snapshot, reload=self.reload)
+        refresh = partial(refresh_own, launcher, self.hub)
+        worker = RenewalWorker(plugins, launcher.id, refresh, self.inbox.put)
+        self.renewals = Renewals(self.agent, plugins, worker)
+        self.reports = Reports(self.agent, snapshot=self.snapshot, reload=self.reload, renew=self.renewals.notice)
         self.monitor = Monitor()
         self._deadline = 0.0
         self._sample_due = 0.0
@@ -195,7 +206,7 @@ class Service:
     def _wait(self) -> list[Any]:
         """What has happened, as soon as something has or is due; empty when it is only time for something."""
         mono = time.monotonic()
-        due = [self._deadline, self.folder.due, self._sample_due]
+        due = [self._deadline, self.folder.due, self._sample_due, self.renewals.due]
         due += [d for d in (self.requests.next_deadline(), self.agent.publisher.drain(mono)) if d is not None]
         batch: list[Any] = []
         try:
@@ -215,6 +226,7 @@ class Service:
         if self.folder.changed(mono):
             self.agent.folder_changed()
         self._sample(mono)
+        self.renewals.tick()
         self._deadline = self.agent.tick()
 
     def _stored_together(self, work: Callable[[], None]) -> None:
@@ -254,6 +266,10 @@ class Service:
                 self.requests.handle(request)
             case Provisioned(plugin, error, retry):
                 self.agent.provisioned(plugin, error, retry)
+            case Renewed():
+                self.renewals.renewed(item)
+            case Retired():
+                self.renewals.retired(item)
             case Delivered():
                 self.agent.publisher.delivered(item, time.monotonic())
             case PropertyDelivered():
@@ -403,6 +419,7 @@ def main() -> int:
     if "SUPERVISOR_SERVER_URL" not in os.environ:
         print("error: the agent is started by supervisord; use: hiveot-launcher up", file=sys.stderr)
         return 2
+    forbid_core_dumps()
     try:
         launcher = read_launcher(generated)
         logging.getLogger().setLevel(_LEVELS.get(launcher.log_level, "WARNING"))

@@ -139,11 +139,12 @@ def _credentials(home: Home, plugin: Plugin, now: float) -> list[tuple[str, str]
     if not plugin.create_cred or plugin is home.launcher.runtime:
         return []
     from hiveot_supervisor.credentials.expiry import read_claims
+    from hiveot_supervisor.credentials.store import read_text
     from hiveot_supervisor.errors import CredentialError
 
     path = home.paths.token(plugin.id)
     try:
-        expires = read_claims(path.read_text()).expires
+        expires = read_claims(read_text(path)).expires
     except FileNotFoundError:
         return [("token", "none yet; it is made before the first start")]
     except (OSError, CredentialError) as error:

@@ -45,6 +45,7 @@ COMMANDS: dict[str, Command] = {
     "restart": Command("cmd_restart", "stop, then start", "Control"),
     "enable": Command("cmd_enable", "start it by itself at every start", "Control"),
     "disable": Command("cmd_disable", "do not start it by itself", "Control"),
+    "creds": Command("cmd_creds", "keys, tokens, certificates: list, renew, revoke", "Control"),
     "version": Command("cmd_version", "versions of everything involved", "Other"),
 }
 ALIASES = {"ps": "list", "ls": "list", "run": "up"}

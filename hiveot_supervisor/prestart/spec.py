@@ -12,7 +12,7 @@ from typing import Any
 
 from hiveot_supervisor.errors import NeverWorks
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file; another one means that files of two versions were mixed."""
 
 
@@ -44,7 +44,7 @@ class Spec:
     argv: absolute executable and arguments; environment: added to the inherited one, later wins; environment_file:
     more of it, read at each start; requires: paths that must exist; credentials None = none are needed; reason_file:
     where an exit 100/111 is explained; verified: prefix of the marker files (see `verified`); extension: supervisord
-    runs our extension, which sets the parent-death signal.
+    runs our extension, which sets the parent-death signal; store: folder for its data, made for another user than ours.
     """
 
     name: str
@@ -58,6 +58,7 @@ class Spec:
     reason_file: str
     verified: str
     extension: bool
+    store: str
 
 
 def dump(spec: Spec) -> str:
