@@ -1,4 +1,4 @@
-"""Whose the credential files are, who may read them, and until when they are good (`hiveot-launcher creds` shows all)."""
+"""Whose the credential files are, who may read them, until when they are good. `hiveot-launcher creds` shows all."""
 
 from __future__ import annotations
 
