@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,10 @@ def test_what_is_wrong_is_found(
     text: str,
 ) -> None:
     monkeypatch.setattr(hub, "TIMEOUT", 0.3)
+    modules = [
+        name for name in cmd_doctor.CHECKS if check == import_module(f"hiveot_supervisor.cli.doctor.{name}").NAME
+    ]
+    monkeypatch.setattr(cmd_doctor, "CHECKS", modules)
     break_(home)
     code, findings = doctor()
     found = [f for f in findings if f["check"] == check and text in f["text"]]

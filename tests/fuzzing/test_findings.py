@@ -134,8 +134,16 @@ def test_json_that_nests_too_deep_is_damaged_like_any_other(tmp_path: Path, path
 
 
 def test_members_of_the_wrong_type_are_damage_too(tmp_path: Path) -> None:
-    data = dict.fromkeys(("directory", "reason_file", "verified", "environment_file", "user"), "x")
-    good = {**data, "format": 1, "name": "p", "argv": ["/p"], "environment": [], "requires": [], "credentials": None}
+    data = dict.fromkeys(("directory", "reason_file", "verified", "environment_file", "user", "store"), "x")
+    good = {
+        **data,
+        "format": spec.FORMAT,
+        "name": "p",
+        "argv": ["/p"],
+        "environment": [],
+        "requires": [],
+        "credentials": None,
+    }
     good["extension"] = False
     file = tmp_path / "p.json"
     file.write_text(json.dumps(good))
