@@ -274,8 +274,9 @@ class Agent:
             self.teller.tell(self.table.waiting(entry, f"{who} does not answer; it has no credentials yet", now))
 
     def awaits_accounts(self, entry: Entry) -> bool:
-        """It waits for credentials that a hub which has just come up will soon give."""
-        return entry.intent is not None and self.hub.connected and not self.hub_ready
+        """It waits for credentials that a hub which has just come up will soon give, or is just giving."""
+        being_made = not self.hub_ready or entry.plugin.id in self._preparing
+        return entry.intent is not None and self.hub.connected and being_made
 
     def prepare(self, plugin_id: str) -> None:
         """Have the credentials of a plugin made in the background."""
