@@ -32,6 +32,13 @@ def valid_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None and name != "all" and not name.startswith(".")
 
 
+def prestart_account(launcher_id: str) -> str:
+    """The account at the embedded hub with which programs beside the agent ask for credentials: prestart and the
+    command line. They cannot use the launcher's own, with which the agent is connected: a broker may close that then.
+    """
+    return f"{launcher_id[:55]}-prestart"
+
+
 class PluginState(StrEnum):
     """What a plugin is doing, in the words people see."""
 
@@ -281,6 +288,7 @@ class Hub:
 
     url: `mqtts://host:port` or `wss://host:port/path`. embedded: the runtime of launcher.yaml is ours (not the
     Go one). listen_host/listen_port: of the embedded broker's TLS listener. broker_path: another broker binary.
+    certificates_host/certificates_port: where it takes client certificates as login; port 0 = nowhere.
     """
 
     url: str = "mqtts://localhost:8883"
@@ -289,6 +297,13 @@ class Hub:
     listen_host: str = "127.0.0.1"
     listen_port: int = 8883
     broker_path: Path | None = None
+    certificates_host: str = "127.0.0.1"
+    certificates_port: int = 0
+
+    @property
+    def certificates(self) -> tuple[str, int] | None:
+        """Host and port where client certificates are taken as login."""
+        return (self.certificates_host, self.certificates_port) if self.certificates_port else None
 
 
 @dataclass(frozen=True, slots=True)

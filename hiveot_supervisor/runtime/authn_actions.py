@@ -2,7 +2,7 @@
 
 One public method `perform`; everything else follows the HiveOT hub (docs/hiveot-hub-protocol.md §5), with its
 gaps closed: IDs are checked, the hub's own accounts cannot be touched, nobody gets a token of somebody above.
-Knows no messages and no broker; what it must have done there is handed in as `kick` and `forget`.
+Knows no messages, and of the broker only the port that is told of changes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from hiveot_supervisor.credentials import certificates, keys, store, tokens
 from hiveot_supervisor.errors import CredentialError
 from hiveot_supervisor.hub.client import Right
+from hiveot_supervisor.model import prestart_account
 from hiveot_supervisor.runtime import authn_input as given
 from hiveot_supervisor.runtime import bootstrap
 from hiveot_supervisor.runtime.accounts import (
@@ -28,6 +29,9 @@ from hiveot_supervisor.runtime.accounts import (
 from hiveot_supervisor.runtime.authn_input import BadInput, Denied, NotFound
 from hiveot_supervisor.runtime.authn_things import ADMIN_RIGHTS, ADMIN_THING, USER_ACTIONS, USER_THING
 from hiveot_supervisor.runtime.bootstrap import LIFETIME, HubFiles
+from hiveot_supervisor.runtime.broker import AccountPort
+from hiveot_supervisor.runtime.issued import IssuedCertificates
+from hiveot_supervisor.runtime.pbkdf2 import PASSWORD_ITERATIONS, TOKEN_ITERATIONS, hash_secret
 from hiveot_supervisor.runtime.roles import Role
 
 _ORDER = list(Right)
@@ -48,9 +52,8 @@ class Call:
 class AccountActions:
     """The account service without its messages.
 
-    kick: disconnect all clients of an account (they may come back); forget: drop what the broker stores for
-    it. Methods may block on the disk and, for passwords, 50 ms on the CPU. Not thread-safe: called from one
-    thread.
+    broker: told of every change; issued: the list of certificates. Methods may block on the disk, on the broker and,
+    for passwords, 100 ms on the CPU. Not thread-safe: called from one thread.
     """
 
     def __init__(
@@ -61,17 +64,17 @@ class AccountActions:
         *,
         launcher_id: str,
         now: Callable[[], float],
-        kick: Callable[[str], None],
-        forget: Callable[[str], None],
+        broker: AccountPort,
+        issued: IssuedCertificates,
     ) -> None:
         self._accounts = accounts
         self._files = files
         self._signer = signer
-        self._launcher_id = launcher_id
+        self._launchers = frozenset({launcher_id, prestart_account(launcher_id)})
         self._protected = bootstrap.builtin_ids(launcher_id)
         self._now = now
-        self._kick = kick
-        self._forget = forget
+        self._broker = broker
+        self._issued = issued
         self._ca_key: keys.PrivateKey | None = None
 
     def perform(self, call: Call) -> Any:
@@ -93,9 +96,10 @@ class AccountActions:
 
     def _check_admin(self, sender: Account, call: Call) -> None:
         needed = ADMIN_RIGHTS[call.name]
-        if sender.role not in _MANAGERS or _ORDER.index(call.right) < _ORDER.index(needed):
+        launcher = sender.client_id in self._launchers
+        if (sender.role not in _MANAGERS and not launcher) or _ORDER.index(call.right) < _ORDER.index(needed):
             raise Denied(f"{sender.role} may not use {call.name}, or sent it with too low a right")
-        if needed is Right.ADMIN and sender.role is not Role.ADMIN and sender.client_id != self._launcher_id:
+        if needed is Right.ADMIN and sender.role is not Role.ADMIN and not launcher:
             raise Denied(f"{call.name} is for admin and the launcher")
 
     # Admin
@@ -106,7 +110,7 @@ class AccountActions:
         if not public_key:
             public_key = self._create_key(client_id)
         self._put(client_id, ClientType.SERVICE, Role.SERVICE, given.display_name(value), public_key)
-        token = self._token(client_id, ClientType.SERVICE)
+        token = self._token(client_id)
         if not given.public_key(value):  # as the Go hub: without a key of its own the client reads all from our folder
             store.write_file(self._files.token(client_id), token.encode())
         return token
@@ -115,12 +119,13 @@ class AccountActions:
         client_id = self._new_id(sender, value)
         public_key = given.public_key(value) or self._create_key(client_id)
         self._put(client_id, ClientType.AGENT, Role.AGENT, given.display_name(value), public_key)
-        return self._token(client_id, ClientType.AGENT)
+        return self._token(client_id)
 
     def _admin_add_consumer(self, sender: Account, value: Any) -> None:
         client_id = self._target(sender, given.text(value, "clientID"))
         password = given.text(value, "password", needed=False)
-        hashed = given.password_hash(password) if password else ""
+        if password:
+            given.check_password_length(password)
         found = self._accounts.get(client_id)
         if found is None:
             account = Account(
@@ -134,13 +139,16 @@ class AccountActions:
             account = found
         else:
             raise BadInput(f"{client_id} is the account of a {found.type}")
-        self._store(dataclasses.replace(account, password_hash=hashed or account.password_hash))
-        if found is not None and hashed:
-            self._kick(client_id)
+        self._store(account)
+        if password:
+            self._set_password(account, password, at_once=True)
+            if found is not None:
+                self._broker.kick(client_id)
 
     def _admin_new_agent_token(self, sender: Account, value: Any) -> str:
         account = self._existing(self._target(sender, value))
-        return self._token(account.client_id, account.type)
+        self._check_token_useful(account)
+        return self._token(account.client_id)
 
     def _admin_issue_certificate(self, sender: Account, value: Any) -> str:
         client_id = given.text(value, "clientID")
@@ -154,6 +162,7 @@ class AccountActions:
             pem = certificates.create_client(ca, self._ca_key, request, account.client_id, now=self._now())
         except CredentialError as err:
             raise BadInput(err.what, why=err.why) from err
+        self._issued.add(pem, account.client_id, now=self._now())
         return pem.decode("ascii")
 
     def _admin_get_client_profile(self, sender: Account, value: Any) -> dict[str, Any]:
@@ -165,7 +174,7 @@ class AccountActions:
     def _admin_remove_client(self, sender: Account, value: Any) -> None:
         client_id = self._target(sender, value)
         if self._accounts.remove(client_id):
-            self._forget(client_id)
+            self._broker.forget(client_id)
             # The token would be refused for ever although it looks valid to whoever reads the file.
             self._files.token(client_id).unlink(missing_ok=True)
 
@@ -173,8 +182,8 @@ class AccountActions:
         account = self._existing(self._target(sender, given.text(value, "clientID")))
         if account.type is not ClientType.CONSUMER:
             raise BadInput(f"{account.client_id} is the account of a {account.type}, which logs in by token")
-        self._store(dataclasses.replace(account, password_hash=given.password_hash(given.text(value, "password"))))
-        self._kick(account.client_id)
+        self._set_password(account, given.text(value, "password"), at_once=True)
+        self._broker.kick(account.client_id)
 
     def _admin_update_client_profile(self, sender: Account, value: Any) -> None:
         account = self._existing(self._target(sender, given.text(value, "clientID")))
@@ -191,7 +200,7 @@ class AccountActions:
         )
         self._store(changed)
         if disabled and not account.disabled:
-            self._kick(account.client_id)
+            self._broker.kick(account.client_id)
 
     def _admin_get_client_role(self, sender: Account, value: Any) -> str:
         return self._existing(given.plain(value)).role.value
@@ -204,7 +213,7 @@ class AccountActions:
             raise Denied("only admin may change roles")
         if account.role != role:
             self._store(dataclasses.replace(account, role=Role(role)))
-            self._kick(account.client_id)
+            self._broker.kick(account.client_id)
 
     # User
 
@@ -216,10 +225,11 @@ class AccountActions:
             raise Denied("wrong login")
         if not check_password(given.text(value, "password"), sender.password_hash):
             raise Denied("wrong login")
-        return self._token(sender.client_id, sender.type, session=secrets.token_hex(8))
+        self._check_token_useful(sender)
+        return self._token(sender.client_id, session=secrets.token_hex(8))
 
     def _user_logout(self, sender: Account, value: Any) -> None:
-        self._kick(sender.client_id)
+        self._broker.kick(sender.client_id)
 
     def _user_refresh_token(self, sender: Account, value: Any) -> str:
         if not isinstance(value, str):
@@ -230,7 +240,8 @@ class AccountActions:
             raise Denied(err.what, why=err.why) from err
         if claims.client_id != sender.client_id or claims.issued < int(sender.created) - 1:
             raise Denied("the token is not yours")
-        return self._token(sender.client_id, sender.type, session=claims.session_id)
+        self._check_token_useful(sender)
+        return self._token(sender.client_id, session=claims.session_id)
 
     def _user_update_name(self, sender: Account, value: Any) -> None:
         self._store(dataclasses.replace(sender, display_name=given.display_name({"displayName": value})))
@@ -238,7 +249,7 @@ class AccountActions:
     def _user_update_password(self, sender: Account, value: Any) -> None:
         if sender.type is not ClientType.CONSUMER or sender.client_id in self._protected:
             raise Denied("this account logs in by token")
-        self._store(dataclasses.replace(sender, password_hash=given.password_hash(given.plain(value))))
+        self._set_password(sender, given.plain(value), at_once=False)
 
     def _user_update_pub_key(self, sender: Account, value: Any) -> None:
         if sender.client_id in self._protected:
@@ -280,17 +291,37 @@ class AccountActions:
         """Create an account, or bring an existing one to this type, role and key."""
         found = self._accounts.get(client_id) or Account(client_id, kind, role, created=self._now())
         title = name or found.display_name or client_id
-        self._store(
-            dataclasses.replace(found, type=kind, role=role, display_name=title, public_key=public_key, disabled=False)
-        )
+        changed = dataclasses.replace(found, type=kind, role=role, display_name=title, public_key=public_key)
+        self._store(dataclasses.replace(changed, disabled=False, password_hash=""))
         if found.role is not role:
-            self._kick(client_id)
+            self._broker.kick(client_id)
 
     def _store(self, account: Account) -> None:
         self._accounts.put(dataclasses.replace(account, updated=self._now()))
+        self._broker.put(account)
 
-    def _token(self, client_id: str, kind: ClientType, *, session: str = "") -> str:
-        return tokens.issue(self._signer, client_id, now=self._now(), lifetime=LIFETIME[kind], session_id=session)
+    def _token(self, client_id: str, *, session: str = "") -> str:
+        """A new token; the account can log in with it once this has been answered."""
+        account, now = self._existing(client_id), self._now()
+        lifetime = LIFETIME[account.type]
+        token = tokens.issue(self._signer, client_id, now=now, lifetime=lifetime, session_id=session)
+        self._broker.set_secret(client_id, token)
+        if not account.password_hash:
+            self._accounts.set_secret(client_id, hash_secret(token, TOKEN_ITERATIONS), now + lifetime)
+        return token
+
+    def _check_token_useful(self, account: Account) -> None:
+        """Raises Denied when a token would end the login by password, which is what the person knows."""
+        if self._broker.one_secret and account.password_hash:
+            hint = "log in with the password"
+            raise Denied(f"the hub's broker takes no token of {account.client_id}, which has a password", hint=hint)
+
+    def _set_password(self, account: Account, password: str, *, at_once: bool) -> None:
+        hashed = given.password_hash(password)
+        self._broker.set_secret(account.client_id, password, at_once=at_once)
+        self._accounts.put(dataclasses.replace(account, password_hash=hashed, updated=self._now()))
+        secret_hash = hash_secret(password, PASSWORD_ITERATIONS) if self._broker.one_secret else ""
+        self._accounts.set_secret(account.client_id, secret_hash, 0.0)
 
     def _create_key(self, client_id: str) -> str:
         """The public key of `{id}.key` in our folder, which is made if missing. The private key is never

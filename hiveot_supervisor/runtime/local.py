@@ -58,19 +58,27 @@ class ProbeFailed(HiveotError):
 
 
 class LocalLogins:
-    """Connects to our own broker as one of the runtime's internal users. `secret`: their password."""
+    """Connects to our own broker as one of the runtime's internal users.
 
-    def __init__(self, host: str, port: int, ca_file: Path, secret: str) -> None:
+    secret: their password; socket: of a broker that has one for the runtime alone, where it may use any client ID.
+    """
+
+    def __init__(self, host: str, port: int, ca_file: Path, secret: str, *, socket: Path | None = None) -> None:
         self._host = _WILDCARDS.get(host, host)
         self._port = port
-        self._context = ssl.create_default_context(cafile=str(ca_file))
+        self._ca_file = ca_file
         self._secret = secret
+        self._socket = socket
 
-    def connect(self, user: str = RUNTIME_USER, client_id: str = "") -> RawMqtt:
+    def connect(self, user: str = RUNTIME_USER, client_id: str = "", *, keep_alive: int = 60) -> RawMqtt:
         """A fresh connection; without `client_id` under a random one. Raises HubError."""
-        connection = RawMqtt(self._host, self._port, self._context)
+        if self._socket is not None and user == RUNTIME_USER:
+            connection = RawMqtt(self._socket)
+        else:
+            connection = RawMqtt(self._host, self._port, ssl.create_default_context(cafile=str(self._ca_file)))
         try:
-            connection.login(client_id or f"{user}-{secrets.token_hex(4)}", user, self._secret)
+            name = client_id or f"{user}-{secrets.token_hex(4)}"
+            connection.login(name, user, self._secret, keep_alive=keep_alive)
         except HubError:
             connection.close()
             raise

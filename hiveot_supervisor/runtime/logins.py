@@ -14,7 +14,7 @@ from hiveot_supervisor.credentials import keys, tokens
 from hiveot_supervisor.credentials.expiry import TOKEN_HEADER
 from hiveot_supervisor.errors import CredentialError, HubRefused
 from hiveot_supervisor.runtime.accounts import Account, AccountStore, check_password
-from hiveot_supervisor.runtime.roles import EVERYTHING, Grants, Role, grants
+from hiveot_supervisor.runtime.roles import EVERYTHING, Grants, Role, account_grants, grants
 
 INTERNAL = "~"
 """With this begin the names of the runtime's own logins; an account ID cannot."""
@@ -63,8 +63,8 @@ class Doorkeeper:
         if owner not in (None, user):
             raise HubRefused(f"the MQTT client ID belongs to the account {owner}")
         expires = self._check(account, password)
-        launcher = account.client_id == self._launcher_id
-        return Admission(grants(account.role, account.client_id, launcher=launcher), expires)
+        rights = account_grants(account.role, account.client_id, launcher_id=self._launcher_id)
+        return Admission(rights, expires)
 
     def _check(self, account: Account, password: str) -> float:
         """Until when this proof of identity is good."""

@@ -14,16 +14,43 @@ from hiveot_supervisor.credentials import certificates, expiry, keys, tokens
 from hiveot_supervisor.hub.client import Right
 from hiveot_supervisor.model import Hub
 from hiveot_supervisor.runtime import bootstrap
-from hiveot_supervisor.runtime.accounts import AccountStore
+from hiveot_supervisor.runtime.accounts import Account, AccountStore
 from hiveot_supervisor.runtime.authn_actions import AccountActions, Call
 from hiveot_supervisor.runtime.authn_input import BadInput, Denied, NotFound
 from hiveot_supervisor.runtime.authn_things import ADMIN_RIGHTS, USER_ACTIONS, thing_descriptions
 from hiveot_supervisor.runtime.bootstrap import DAY, HubFiles
+from hiveot_supervisor.runtime.issued import IssuedCertificates
 from hiveot_supervisor.runtime.roles import Role
 
 
+class RecordingBroker:
+    """What a broker would be told. one_secret: as Mosquitto, which knows one secret an account."""
+
+    def __init__(self) -> None:
+        self.one_secret = False
+        self.kicked: list[str] = []
+        self.forgotten: list[str] = []
+        self.put_accounts: list[str] = []
+        self.secrets: list[tuple[str, str, bool]] = []
+
+    def put(self, account: Account) -> None:
+        self.put_accounts.append(account.client_id)
+
+    def set_secret(self, client_id: str, secret: str, *, at_once: bool = False) -> None:
+        self.secrets.append((client_id, secret, at_once))
+
+    def kick(self, client_id: str) -> None:
+        self.kicked.append(client_id)
+
+    def forget(self, client_id: str) -> None:
+        self.forgotten.append(client_id)
+
+    def recheck(self) -> None:
+        raise AssertionError("not for the account service")
+
+
 class Service:
-    """The actions over a real store and real files; `kicked`/`forgotten` record what the broker would be told."""
+    """The actions over a real store and real files; `broker` records what the broker would be told."""
 
     def __init__(self, home: Path) -> None:
         self.files = HubFiles(home / "certs")
@@ -31,16 +58,17 @@ class Service:
         self.signer = bootstrap.prepare_signer(self.files)
         self.accounts = AccountStore(home / "accounts.db")
         bootstrap.prepare_accounts(self.accounts, self.files, self.signer, "launcher")
-        self.kicked: list[str] = []
-        self.forgotten: list[str] = []
+        self.issued = IssuedCertificates(home / "accounts.db")
+        self.broker = RecordingBroker()
+        self.kicked, self.forgotten = self.broker.kicked, self.broker.forgotten
         self.actions = AccountActions(
             self.accounts,
             self.files,
             self.signer,
             launcher_id="launcher",
             now=time.time,
-            kick=self.kicked.append,
-            forget=self.forgotten.append,
+            broker=self.broker,
+            issued=self.issued,
         )
 
     def admin(self, name: str, value: Any = None, *, sender: str = "admin", right: Right = Right.ADMIN) -> Any:
@@ -116,7 +144,9 @@ def test_agents_and_consumers(service: Service) -> None:
     assert service.admin("getClientRole", "bob") == "operator"
     service.admin("setClientPassword", {"clientID": "bob", "password": "other secret"})
     assert service.kicked == ["bob", "bob"]
-    assert [p["clientID"] for p in service.admin("getProfiles")] == ["admin", "authn", "bob", "launcher", "sensor"]
+    assert [p["clientID"] for p in service.admin("getProfiles")] == [
+        *("admin", "authn", "bob", "launcher", "launcher-prestart", "sensor")
+    ]
 
 
 def test_removing_a_client(service: Service) -> None:

@@ -1,0 +1,87 @@
+"""Which broker the hub runs: makes the driver that launcher.yaml names. The drivers' libraries load only then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from hiveot_supervisor.credentials import keys
+from hiveot_supervisor.errors import ConfigError
+from hiveot_supervisor.model import Driver
+from hiveot_supervisor.runtime.accounts import AccountStore
+from hiveot_supervisor.runtime.bootstrap import AUTHN, HubFiles
+from hiveot_supervisor.runtime.broker import Broker
+from hiveot_supervisor.runtime.issued import IssuedCertificates
+from hiveot_supervisor.runtime.settings import Settings
+
+
+def make_broker(
+    settings: Settings,
+    *,
+    accounts: AccountStore,
+    issued: IssuedCertificates,
+    files: HubFiles,
+    signer: keys.SigningKey,
+    on_exit: Callable[[], None],
+) -> Broker:
+    """The broker of `settings`, not started. Raises ConfigError."""
+    match settings.hub.driver:
+        case Driver.NATS:
+            return _nats(settings, accounts, issued, files, signer, on_exit)
+        case Driver.MOSQUITTO:
+            return _mosquitto(settings, accounts, issued, files, signer, on_exit)
+    hint = "set hub.driver to nats or mosquitto, or leave `runtime` out of launcher.yaml"
+    raise ConfigError(f"the runtime cannot drive the broker {settings.hub.driver.value}", hint=hint)
+
+
+def _nats(
+    settings: Settings,
+    accounts: AccountStore,
+    issued: IssuedCertificates,
+    files: HubFiles,
+    signer: keys.SigningKey,
+    on_exit: Callable[[], None],
+) -> Broker:
+    from hiveot_supervisor.runtime.broker_nats import NatsBroker
+    from hiveot_supervisor.runtime.logins import Doorkeeper
+
+    hub = settings.hub
+    door = Doorkeeper(accounts, signer.public_key(), launcher_id=settings.launcher_id, now=time.time)
+    return NatsBroker(
+        host=hub.listen_host,
+        port=hub.listen_port,
+        files=files,
+        folder=settings.folder / "nats",
+        binary=hub.broker_path,
+        admit=door.admit,
+        secret=door.secret,
+        first=frozenset({AUTHN}),
+        on_exit=on_exit,
+    )
+
+
+def _mosquitto(
+    settings: Settings,
+    accounts: AccountStore,
+    issued: IssuedCertificates,
+    files: HubFiles,
+    signer: keys.SigningKey,
+    on_exit: Callable[[], None],
+) -> Broker:
+    from hiveot_supervisor.runtime.broker_mosquitto import MosquittoBroker
+    from hiveot_supervisor.runtime.tokenfiles import TokenFiles
+
+    hub = settings.hub
+    return MosquittoBroker(
+        host=hub.listen_host,
+        port=hub.listen_port,
+        certificates=hub.certificates,
+        files=files,
+        folder=settings.folder / "mosquitto",
+        binary=hub.broker_path,
+        accounts=accounts,
+        issued=issued,
+        token_files=TokenFiles(files, signer.public_key(), time.time),
+        launcher_id=settings.launcher_id,
+        on_exit=on_exit,
+    )
