@@ -336,6 +336,14 @@ class Launcher:
     source: Path = Path("/")
     source_hash: str = ""
 
+    @property
+    def prestart_login(self) -> tuple[str, Path]:
+        """Account and token file with which prestart and the command line ask for credentials."""
+        if not self.hub.embedded:
+            return self.id, self.token_file
+        account = prestart_account(self.id)
+        return account, self.paths.token(account)
+
     def plugin(self, plugin_id: str) -> Plugin | None:
         """The plugin of that ID, or None."""
         return next((p for p in self.plugins if p.id == plugin_id), None)

@@ -6,6 +6,7 @@ the plugin's own PID adds: the short-lived connection with the launcher's accoun
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import time
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hiveot_supervisor.credentials import provision
+from hiveot_supervisor.credentials import provision, store
 from hiveot_supervisor.errors import CredentialError, HubUnavailable, TryLater
 from hiveot_supervisor.prestart import gates
 from hiveot_supervisor.prestart.spec import Credentials
@@ -27,11 +28,12 @@ LOGIN_TIMEOUT = 5.0
 
 
 class AccountService:
-    """The hub's account service as the launcher; connects when it is first asked."""
+    """The hub's account service, with an account of the launcher; connects when it is first asked."""
 
     def __init__(self, given: Credentials) -> None:
         self._given = given
         self._hub: HubClient | None = None
+        self._turn = contextlib.ExitStack()
 
     def __call__(self, name: str, arguments: Mapping[str, Any]) -> Any:
         if self._hub is None:
@@ -47,6 +49,9 @@ class AccountService:
             gates.check_hub(given.hub_url)  # the client itself would go on trying
         except TryLater as error:
             raise HubUnavailable(error.what, why=error.why) from error
+        # one after another: a broker may allow one connection an account
+        lock = Path(given.lock).with_name("hub.lock")
+        self._turn.enter_context(store.locked(lock, timeout=provision.LOCK_TIMEOUT))
         account = Account(given.launcher_id, Path(given.launcher_token), Path(given.ca))
         hub = make_client(given.hub_url, account, agent=False)
         hub.start()
@@ -61,6 +66,7 @@ class AccountService:
         if self._hub is not None:
             self._hub.close()
             self._hub = None
+        self._turn.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,6 +170,7 @@ class MosquittoProcess:
         except BrokerError as err:
             self._child.stop()
             raise BrokerError(err.what, why=err.why, hint=err.hint or self._version_hint()) from None
+        (self._settings.folder / SOCKET).chmod(store.PRIVATE_MODE)
 
     @property
     def running(self) -> bool:
