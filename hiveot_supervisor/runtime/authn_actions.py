@@ -165,6 +165,12 @@ class AccountActions:
         self._issued.add(pem, account.client_id, now=self._now())
         return pem.decode("ascii")
 
+    def _admin_revoke_certificates(self, sender: Account, value: Any) -> None:
+        client_id = self._existing(self._target(sender, value)).client_id
+        self._issued.revoke(client_id)
+        self._broker.recheck()
+        self._broker.kick(client_id)
+
     def _admin_get_client_profile(self, sender: Account, value: Any) -> dict[str, Any]:
         return given.profile(self._existing(given.plain(value)))
 
@@ -174,6 +180,7 @@ class AccountActions:
     def _admin_remove_client(self, sender: Account, value: Any) -> None:
         client_id = self._target(sender, value)
         if self._accounts.remove(client_id):
+            self._issued.revoke(client_id)
             self._broker.forget(client_id)
             # The token would be refused for ever although it looks valid to whoever reads the file.
             self._files.token(client_id).unlink(missing_ok=True)

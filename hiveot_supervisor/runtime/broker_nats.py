@@ -25,7 +25,7 @@ from hiveot_supervisor.errors import CredentialError, HiveotError, HubRefused
 from hiveot_supervisor.hub.limitlog import LimitedLog
 from hiveot_supervisor.runtime.child import BrokerError
 from hiveot_supervisor.runtime.local import LocalLogins
-from hiveot_supervisor.runtime.logins import INTERNAL, Admission
+from hiveot_supervisor.runtime.logins import INTERNAL, TICKET_HEADER, Admission
 from hiveot_supervisor.runtime.nats_process import ACCOUNT, LOGIN_TIMEOUT, NatsProcess, NatsSettings
 from hiveot_supervisor.runtime.roles import to_nats
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from hiveot_supervisor.runtime.accounts import Account
     from hiveot_supervisor.runtime.bootstrap import HubFiles
+    from hiveot_supervisor.runtime.certfront import CertificateFront
 
 log = logging.getLogger("hiveot.runtime")
 
@@ -63,8 +64,8 @@ class NatsBroker:
     """A running hub broker.
 
     admit: judges logins; secret: password of the runtime's own; first: accounts whose logins are judged before `open`,
-    too; on_exit: called (from another thread) when the server ends, for whatever reason. See `broker.Broker` for the
-    methods.
+    too; front: the listener for certificates; on_exit: called (from another thread) when the server ends, for whatever
+    reason. See `broker.Broker` for the methods.
     """
 
     one_secret = False
@@ -80,12 +81,14 @@ class NatsBroker:
         admit: Admit,
         secret: str,
         first: frozenset[str] = frozenset(),
+        front: CertificateFront | None = None,
         on_exit: Callable[[], None],
     ) -> None:
         self._issuer = keys.generate()
         self._login = keys.generate()
         self._admit = admit
         self._first = first
+        self._front = front
         settings = NatsSettings(
             host=host,
             port=port,
@@ -130,6 +133,8 @@ class NatsBroker:
     def open(self) -> None:
         """Let everyone log in."""
         self._loop.call_soon_threadsafe(self._opened.set)
+        if self._front is not None:
+            self._front.start()
 
     def reload(self) -> None:
         """Take a renewed server certificate into use. The clients are disconnected once, and come back.
@@ -137,6 +142,8 @@ class NatsBroker:
         Raises BrokerError.
         """
         self.process.reload()
+        if self._front is not None:
+            self._front.reload()
 
     @property
     def ca_file(self) -> Path:
@@ -164,7 +171,8 @@ class NatsBroker:
         """Each login asks us."""
 
     def recheck(self) -> None:
-        """Each login asks us."""
+        if self._front is not None:
+            self._front.recheck()
 
     def kick(self, client_id: str) -> None:
         try:
@@ -190,6 +198,8 @@ class NatsBroker:
 
     def stop(self) -> None:
         """Stop everything; the broker's clients are disconnected. Idempotent."""
+        if self._front is not None:
+            self._front.stop()
         if self._thread.is_alive():
             with contextlib.suppress(Exception):  # as far as it is still there
                 self._run(self._disconnect()).result(1.0)
@@ -269,7 +279,7 @@ class NatsBroker:
                 raise HubRefused("the hub is not open yet") from None
         loop = asyncio.get_running_loop()
         arguments = (request.user, request.password, request.mqtt_id)
-        if request.password.startswith(TOKEN_HEADER):
+        if request.password.startswith((TOKEN_HEADER, TICKET_HEADER)):
             return await loop.run_in_executor(self._tokens, self._admit, *arguments)
         if self._waiting >= _MAX_WAITING:
             raise HubRefused("too many logins by password at once")

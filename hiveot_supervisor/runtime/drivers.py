@@ -43,10 +43,22 @@ def _nats(
     on_exit: Callable[[], None],
 ) -> Broker:
     from hiveot_supervisor.runtime.broker_nats import NatsBroker
+    from hiveot_supervisor.runtime.certfront import CertificateFront
+    from hiveot_supervisor.runtime.local import reachable
     from hiveot_supervisor.runtime.logins import Doorkeeper
 
     hub = settings.hub
     door = Doorkeeper(accounts, signer.public_key(), launcher_id=settings.launcher_id, now=time.time)
+    front = None
+    if hub.certificates is not None:
+        front = CertificateFront(
+            listen=hub.certificates,
+            backend=(reachable(hub.listen_host), hub.listen_port),
+            files=files,
+            accounts=accounts,
+            issued=issued,
+            ticket=door.ticket,
+        )
     return NatsBroker(
         host=hub.listen_host,
         port=hub.listen_port,
@@ -56,6 +68,7 @@ def _nats(
         admit=door.admit,
         secret=door.secret,
         first=frozenset({AUTHN}),
+        front=front,
         on_exit=on_exit,
     )
 

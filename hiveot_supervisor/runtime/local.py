@@ -53,6 +53,11 @@ FORBIDDEN_TOPICS = (
 )
 
 
+def reachable(host: str) -> str:
+    """The address at which we reach a listener of our own."""
+    return _WILDCARDS.get(host, host)
+
+
 class ProbeFailed(HiveotError):
     """The broker lets a role-less account do what it must not."""
 
@@ -64,7 +69,7 @@ class LocalLogins:
     """
 
     def __init__(self, host: str, port: int, ca_file: Path, secret: str, *, socket: Path | None = None) -> None:
-        self._host = _WILDCARDS.get(host, host)
+        self._host = reachable(host)
         self._port = port
         self._ca_file = ca_file
         self._secret = secret
