@@ -37,6 +37,7 @@ from hiveot_supervisor.runtime.tokenfiles import Token, TokenFiles
 log = logging.getLogger("hiveot.runtime")
 
 _CONTROL = Grants(publish=("$CONTROL/#",), subscribe=("$CONTROL/#",))
+_FIRST_SECRET = 0.05  # seconds that a new account without any is kept back
 _SYNC_EVERY = 1.0  # seconds between looks at the token files, however many logins are refused
 
 
@@ -80,6 +81,7 @@ class MosquittoBroker:
         self._dynsec = Dynsec(lambda: self.logins.connect(keep_alive=0))
         self._lock = threading.RLock()  # guards what follows, and the order of commands about one account
         self._known: dict[str, _Known] = {}
+        self._new: dict[str, float] = {}  # account -> until when (monotonic) its first secret is waited for
         self._ended: dict[str, float] = {}  # account -> when its secret expired, which nobody can log in with any more
         self._synced = 0.0
         self._rotation = Rotation(
@@ -144,6 +146,11 @@ class MosquittoBroker:
         client_id, wanted = account.client_id, self._wanted(account)
         with self._lock:
             known = self._known.get(client_id)
+            if known is None and not wanted.disabled:
+                # it gets its secret in the next moment: making both at once halves what the broker has to write
+                self._new[client_id] = time.monotonic() + _FIRST_SECRET
+                self._rotation.wake()
+                return
             if known == wanted:
                 return
             commands: list[Command] = []
@@ -162,6 +169,10 @@ class MosquittoBroker:
             self._recheck_certificates()
 
     def set_secret(self, client_id: str, secret: str, *, at_once: bool = False) -> None:
+        with self._lock:
+            if client_id in self._new:
+                self._create(client_id, secret)
+                return
         if self.process.connected(client_id) and not at_once:
             self._rotation.put(client_id, secret)
         else:
@@ -179,6 +190,7 @@ class MosquittoBroker:
         self._rotation.drop(client_id)
         online = self.process.connected(client_id)
         with self._lock, _logged("what the broker stores for %s may still be there", client_id):
+            self._new.pop(client_id, None)
             self._known.pop(client_id, None)
             self._dynsec.run(dynsec.remove(client_id), missing_is_fine=True)
             self.logins.drop_session(client_id)
@@ -233,9 +245,17 @@ class MosquittoBroker:
         self._accounts.set_secret(client_id, secret_hash, token.expires)
         return secret_hash
 
+    def _create(self, client_id: str, secret: str = "") -> None:
+        """Tell the broker of a new account, with its secret if it has one by now."""
+        account = self._accounts.get(client_id)
+        if self._new.pop(client_id, None) is not None and account is not None:
+            wanted = self._wanted(account)
+            self._dynsec.run(dynsec.create(client_id, wanted.rights, secret))
+            self._known[client_id] = wanted
+
     def _apply_secret(self, client_id: str, secret: str) -> None:
         with self._lock:
-            if client_id in self._known:
+            if client_id in self._known:  # not a new one: that will get it with the rest
                 self._dynsec.run(dynsec.set_password(client_id, secret))
 
     def _sync(self) -> None:
@@ -266,10 +286,15 @@ class MosquittoBroker:
 
     def _next_expiry(self) -> float | None:
         ends = [a.secret_expires for a in self._accounts.all() if self._ends(a)]
+        if self._new:
+            return _FIRST_SECRET
         return min(ends) - time.time() if ends else None
 
     def _expire(self) -> None:
         """End the secrets whose token has expired, with the connections that were made with them."""
+        with self._lock:
+            for client_id in [name for name, until in self._new.items() if time.monotonic() >= until]:
+                self._create(client_id)
         now = time.time()
         for account in self._accounts.all():
             if self._ends(account) and account.secret_expires <= now:

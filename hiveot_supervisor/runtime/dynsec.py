@@ -19,7 +19,7 @@ from hiveot_supervisor.errors import HubError, HubUnavailable
 from hiveot_supervisor.runtime.child import BrokerError
 from hiveot_supervisor.runtime.pbkdf2 import dynsec_password
 from hiveot_supervisor.runtime.rawmqtt import REFUSED, RawMqtt
-from hiveot_supervisor.runtime.roles import Grants, to_dynsec
+from hiveot_supervisor.runtime.roles import COMMON, Grants, to_dynsec
 
 TOPIC = "$CONTROL/dynamic-security/v1"
 RESPONSES = f"{TOPIC}/response"
@@ -39,14 +39,25 @@ class DynsecClient:
     secret_hash: str = ""
     disabled: bool = False
 
-    @property
-    def role(self) -> str:
-        return role_name(self.username)
+
+COMMON_ROLE = "hiveot-common"
+"""The role with what is the same for many. The plugin writes its whole state at every change: what is in there once
+instead of once a client makes everything faster."""
 
 
 def role_name(username: str) -> str:
     """The role of one client; version 2.0 does not put user names into the topics of shared roles."""
     return f"client-{username}"
+
+
+def _roles(username: str, rights: Grants) -> list[dict[str, str]]:
+    shared = [{"rolename": COMMON_ROLE}] if rights.covers(COMMON) else []
+    return [{"rolename": role_name(username)}, *shared]
+
+
+def _own(rights: Grants) -> list[dict[str, object]]:
+    """The ACL of a client's own role."""
+    return to_dynsec(rights - COMMON if rights.covers(COMMON) else rights)
 
 
 def render(clients: Iterable[DynsecClient]) -> bytes:
@@ -58,13 +69,16 @@ def render(clients: Iterable[DynsecClient]) -> bytes:
         "clients": [
             {
                 "username": c.username,
-                "roles": [{"rolename": c.role}],
+                "roles": _roles(c.username, c.rights),
                 **dynsec_password(c.secret_hash),
                 **({"disabled": True} if c.disabled else {}),
             }
             for c in found
         ],
-        "roles": [{"rolename": c.role, "acls": to_dynsec(c.rights)} for c in found],
+        "roles": [
+            {"rolename": COMMON_ROLE, "acls": to_dynsec(COMMON)},
+            *({"rolename": role_name(c.username), "acls": _own(c.rights)} for c in found),
+        ],
     }
     return json.dumps(state, indent=1).encode()
 
@@ -72,15 +86,18 @@ def render(clients: Iterable[DynsecClient]) -> bytes:
 def create(username: str, rights: Grants, password: str = "") -> list[Command]:
     """Commands that make a client with its role."""
     role = role_name(username)
-    client: Command = {"command": "createClient", "username": username, "roles": [{"rolename": role}]}
+    client: Command = {"command": "createClient", "username": username, "roles": _roles(username, rights)}
     if password:
         client["password"] = password
-    return [{"command": "createRole", "rolename": role, "acls": to_dynsec(rights)}, client]
+    return [{"command": "createRole", "rolename": role, "acls": _own(rights)}, client]
 
 
 def change_rights(username: str, rights: Grants) -> list[Command]:
     """Commands that replace what a client may do."""
-    return [{"command": "modifyRole", "rolename": role_name(username), "acls": to_dynsec(rights)}]
+    return [
+        {"command": "modifyRole", "rolename": role_name(username), "acls": _own(rights)},
+        {"command": "modifyClient", "username": username, "roles": _roles(username, rights)},
+    ]
 
 
 def remove(username: str) -> list[Command]:

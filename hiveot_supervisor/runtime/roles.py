@@ -35,6 +35,14 @@ class Grants:
     def __or__(self, other: Grants) -> Grants:
         return Grants(self.publish + other.publish, self.subscribe + other.subscribe)
 
+    def __sub__(self, other: Grants) -> Grants:
+        publish = tuple(topic for topic in self.publish if topic not in other.publish)
+        return Grants(publish, tuple(topic for topic in self.subscribe if topic not in other.subscribe))
+
+    def covers(self, other: Grants) -> bool:
+        """Whether every filter of `other` is among these."""
+        return set(other.publish) <= set(self.publish) and set(other.subscribe) <= set(self.subscribe)
+
 
 @dataclass(frozen=True, slots=True)
 class _Row:
@@ -43,6 +51,10 @@ class _Row:
     roles: frozenset[Role]
     publish: tuple[str, ...] = ()
     subscribe: tuple[str, ...] = ()
+
+
+COMMON = Grants(subscribe=("hiveot/td/#", "hiveot/prop/#", "hiveot/event/#", "hiveot/presence/#"))
+"""What everyone who may see anything may see. The same for all, so that a broker can keep it once."""
 
 
 _EVERYONE = frozenset(Role)
@@ -60,7 +72,7 @@ TABLE: tuple[_Row, ...] = (
     _Row(_EVERYONE, publish=("hiveot/action/authn/User/+/{u}",), subscribe=("hiveot/inbox/{u}/#",)),
     _Row(_EVERYONE - {Role.NONE}, publish=("hiveot/presence/{u}",)),
     _Row(frozenset({Role.SERVICE}), publish=("hiveot/ack/+/{u}",)),
-    _Row(_VIEWERS, subscribe=("hiveot/td/#", "hiveot/prop/#", "hiveot/event/#", "hiveot/presence/#")),
+    _Row(_VIEWERS, subscribe=COMMON.subscribe),
     _Row(
         _AGENTS,
         subscribe=(
@@ -129,14 +141,13 @@ def to_nats(filters: Iterable[str]) -> tuple[str, ...]:
 def to_dynsec(rights: Grants) -> list[dict[str, object]]:
     """The `acls` of a Dynamic Security role. Its default access must deny everything.
 
-    Receiving is checked besides subscribing: a subscription may be older than a change of the role.
+    Receiving is checked besides subscribing: a subscription may be older than a change of the role. Whoever may
+    subscribe to something may unsubscribe from anything, which does no harm.
     """
     kinds = [("publishClientSend", topic) for topic in rights.publish]
-    kinds += [
-        (kind, topic)
-        for topic in rights.subscribe
-        for kind in ("subscribePattern", "unsubscribePattern", "publishClientReceive")
-    ]
+    kinds += [(kind, topic) for topic in rights.subscribe for kind in ("subscribePattern", "publishClientReceive")]
+    if rights.subscribe:
+        kinds.append(("unsubscribePattern", "#"))
     return [{"acltype": kind, "topic": topic, "priority": 0, "allow": True} for kind, topic in kinds]
 
 

@@ -242,9 +242,9 @@ class LocalBroker:
             control = Grants(publish=("$CONTROL/#",), subscribe=("$CONTROL/#",))
             proper = EVERYTHING | control if user == RUNTIME_USER else grants(Role.NONE, user)
             wrong = rights | control if user == RUNTIME_USER else rights
-            self.broker._dynsec.run(dynsec.change_rights(user, wrong))
+            self.broker._dynsec.run(dynsec.change_rights(user, wrong)[:1])
             yield
-            self.broker._dynsec.run(dynsec.change_rights(user, proper))
+            self.broker._dynsec.run(dynsec.change_rights(user, proper)[:1])
             return
         real = self.broker._admit
 
@@ -313,10 +313,11 @@ def tree(folder: Path) -> dict[str, bytes]:
 def loose_files(folder: Path) -> list[str]:
     """Everything below a folder that group or others may touch."""
     found = []
-    for path in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):  # the broker's files come and go
-            if not path.is_symlink() and path.lstat().st_mode & 0o077:
-                found.append(f"{path} {path.lstat().st_mode:o}")
+    for where, folders, files in os.walk(folder):  # the broker's files come and go, which os.walk does not mind
+        for path in (Path(where, name) for name in [*folders, *files]):
+            with contextlib.suppress(FileNotFoundError):
+                if not path.is_symlink() and path.lstat().st_mode & 0o077:
+                    found.append(f"{path} {path.lstat().st_mode:o}")
     return found
 
 
