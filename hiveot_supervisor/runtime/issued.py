@@ -11,7 +11,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from hiveot_supervisor.credentials import certificates
+from hiveot_supervisor.credentials import certificates, store
 from hiveot_supervisor.errors import CredentialError
 from hiveot_supervisor.runtime.accounts import Account, AccountStore, StoreError
 
@@ -62,7 +62,7 @@ class IssuedCertificates:
     def adopt(self, path: Path, client_id: str, ca: bytes) -> None:
         """Record a certificate that an earlier version has issued, which kept no list."""
         try:
-            pem = path.read_bytes()
+            pem = store.read_file(path)
             certificate = certificates.parse(pem)
             ours = certificates.signed_by(pem, ca) and certificates.common_name(pem) == client_id
         except (OSError, CredentialError):

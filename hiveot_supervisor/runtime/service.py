@@ -69,6 +69,8 @@ class Runtime:
             stack.callback(settings.ready_file.unlink, missing_ok=True)
             seconds = time.monotonic() - started
             log.info("ready on %s port %d after %.2f s", hub.listen_host, hub.listen_port, seconds)
+            if hub.certificates is not None:
+                log.info("client certificates are taken on %s port %d", *hub.certificates)
             self._watch()
             log.info("stopping")
 

@@ -54,6 +54,7 @@ class RuntimeHome:
         self.driver = driver
         self.path = Path(tempfile.mkdtemp(prefix="hs", dir="/tmp"))
         self.port = free_port()
+        self.certificate_port = int(str(hub.get("certificates_port", 0)))
         self.paths = Paths(
             home=self.path,
             generated=self.path / "generated",
@@ -109,10 +110,14 @@ class RuntimeHome:
     def token(self, client_id: str) -> str:
         return self.paths.token(client_id).read_text()
 
-    def client(self, user: str, *, agent: bool = False) -> MqttHubClient:
-        """A connected hub client; close it."""
-        url = f"mqtts://localhost:{self.port}"
-        client = MqttHubClient(url, Login(user, self.paths.token(user), self.paths.ca_cert), agent=agent)
+    def client(self, user: str, *, agent: bool = False, certificate_port: int = 0) -> MqttHubClient:
+        """A connected hub client, by token or at the listener for certificates; close it."""
+        url = f"mqtts://localhost:{certificate_port or self.port}"
+        login = Login(user, self.paths.token(user), self.paths.ca_cert)
+        if certificate_port:
+            files = {"certificate": self.paths.certificate(user), "key": self.paths.key(user)}
+            login = dataclasses.replace(login, **files)  # type: ignore[arg-type]
+        client = MqttHubClient(url, login, agent=agent)
         client.start()
         client.wait_connected(10)
         return client
@@ -149,10 +154,10 @@ def require_driver(driver: Driver) -> None:
 class LocalBroker:
     """A real broker with accounts, run from this process: what the runtime makes, without the account service."""
 
-    def __init__(self, driver: Driver = Driver.NATS, *, certificates: bool = False) -> None:
+    def __init__(self, driver: Driver = Driver.NATS, *, certificates: bool = False, path: Path | None = None) -> None:
         require_driver(driver)
         self.driver = driver
-        self.path = Path(tempfile.mkdtemp(prefix="hs", dir="/tmp"))
+        self.path = path or Path(tempfile.mkdtemp(prefix="hs", dir="/tmp"))
         self.port = free_port()
         self.certificate_port = free_port() if certificates else 0
         self.files = HubFiles(self.path / "certs")
@@ -171,7 +176,7 @@ class LocalBroker:
             certificates_port=self.certificate_port,
         )
 
-    def start(self) -> None:
+    def start(self, *, opened: bool = True) -> None:
         paths = Paths(
             home=self.path,
             generated=self.path,
@@ -187,7 +192,8 @@ class LocalBroker:
             on_exit=self._exited,
         )
         self.broker.start()
-        self.broker.open()
+        if opened:
+            self.broker.open()
         self.context = ssl.create_default_context(cafile=str(self.files.ca))
         self.logins: LocalLogins = self.broker.logins
 
@@ -208,6 +214,13 @@ class LocalBroker:
 
     def add(self, client_id: str, role: Role, *, password: str = "", lifetime: float = 3600) -> str:
         """A new account and a token for it; with a password that is how it logs in, and the token is for NATS only."""
+        token = self.add_before_start(client_id, role, password=password, lifetime=lifetime)
+        self.broker.put(self.accounts.get(client_id))
+        self.broker.set_secret(client_id, password or token)
+        return token
+
+    def add_before_start(self, client_id: str, role: Role, *, password: str = "", lifetime: float = 3600) -> str:
+        """The same in the account store alone."""
         kind = ClientType.SERVICE if role in (Role.SERVICE, Role.AGENT) else ClientType.CONSUMER
         now = time.time()
         account = Account(client_id, kind, role, created=now)
@@ -218,8 +231,6 @@ class LocalBroker:
             secret_hash = hash_secret(token, TOKEN_ITERATIONS)
             account = dataclasses.replace(account, secret_hash=secret_hash, secret_expires=now + lifetime)
         self.accounts.put(account)
-        self.broker.put(account)
-        self.broker.set_secret(client_id, password or token)
         return token
 
     def change(self, client_id: str, **changes: Any) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from fakes.ports import free_port
 from fakes.runtimes import DRIVERS, LocalBroker, RuntimeHome
 
 
@@ -50,7 +51,7 @@ def either(request: pytest.FixtureRequest) -> Iterator[LocalBroker]:
 @pytest.fixture(scope="module", params=DRIVERS, ids=lambda driver: driver.value)
 def any_hub(request: pytest.FixtureRequest) -> Iterator[RuntimeHome]:
     """A running hub of each kind, shared by the tests of a module."""
-    made = RuntimeHome(request.param)
+    made = RuntimeHome(request.param, certificates_port=free_port())
     made.start()
     yield made
     made.close()

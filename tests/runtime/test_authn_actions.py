@@ -20,6 +20,7 @@ from hiveot_supervisor.runtime.authn_input import BadInput, Denied, NotFound
 from hiveot_supervisor.runtime.authn_things import ADMIN_RIGHTS, USER_ACTIONS, thing_descriptions
 from hiveot_supervisor.runtime.bootstrap import DAY, HubFiles
 from hiveot_supervisor.runtime.issued import IssuedCertificates
+from hiveot_supervisor.runtime.pbkdf2 import check_secret
 from hiveot_supervisor.runtime.roles import Role
 
 
@@ -28,6 +29,7 @@ class RecordingBroker:
 
     def __init__(self) -> None:
         self.one_secret = False
+        self.rechecked = 0
         self.kicked: list[str] = []
         self.forgotten: list[str] = []
         self.put_accounts: list[str] = []
@@ -46,7 +48,7 @@ class RecordingBroker:
         self.forgotten.append(client_id)
 
     def recheck(self) -> None:
-        raise AssertionError("not for the account service")
+        self.rechecked += 1
 
 
 class Service:
@@ -363,3 +365,73 @@ def test_the_thing_descriptions_name_every_action() -> None:
         thing = "admin" if name in ADMIN_RIGHTS else "user"
         handler = "".join(f"_{c.lower()}" if c.isupper() else c for c in name)
         assert hasattr(AccountActions, f"_{thing}_{handler}")
+
+
+def test_a_broker_with_one_secret_an_account(service: Service) -> None:
+    """Each new secret is told to it, with the hash kept for its next start; a password is not ended by a token."""
+    service.broker.one_secret = True
+    token = service.admin("addAgent", {"clientID": "sensor", "pubKey": public()})
+    assert service.broker.put_accounts == ["sensor"]
+    assert service.broker.secrets == [("sensor", token, False)]
+    account = service.accounts.get("sensor")
+    assert account is not None
+    assert check_secret(token, account.secret_hash)
+    assert account.secret_expires == pytest.approx(time.time() + 90 * DAY, abs=5)
+    service.person("bob", "viewer", "battery staple")
+    assert service.broker.secrets[-1] == ("bob", "battery staple", True)
+    person = service.accounts.get("bob")
+    assert person is not None
+    assert check_secret("battery staple", person.secret_hash)
+    assert person.secret_expires == 0
+    for refused in (
+        lambda: service.admin("newAgentToken", "bob"),
+        lambda: service.user("bob", "login", {"clientID": "bob", "password": "battery staple"}),
+    ):
+        with pytest.raises(Denied, match="takes no token of bob"):
+            refused()
+    service.user("bob", "updatePassword", "another one")  # answered first: it takes effect a moment later
+    assert service.broker.secrets[-1] == ("bob", "another one", False)
+    with pytest.raises(BadInput):
+        service.admin("addConsumer", {"clientID": "eve", "password": "x"})
+    assert service.accounts.get("eve") is None
+
+
+def test_other_brokers_need_no_hash_of_a_password(service: Service) -> None:
+    service.person("bob", "viewer")
+    person = service.accounts.get("bob")
+    assert person is not None
+    assert person.password_hash
+    assert person.secret_hash == ""
+    assert service.user("bob", "login", {"clientID": "bob", "password": "secret"})
+
+
+def test_prestart_manages_accounts_but_not_those_of_the_hub(service: Service) -> None:
+    assert service.admin("addService", {"clientID": "history", "pubKey": public()}, sender="launcher-prestart")
+    for protected in ("launcher", "launcher-prestart", "admin", "authn"):
+        with pytest.raises(Denied):
+            service.admin("newAgentToken", protected, sender="launcher-prestart")
+    with pytest.raises(Denied):
+        service.admin("setClientRole", {"clientID": "history", "role": "admin"}, sender="launcher-prestart")
+
+
+def test_issued_certificates_are_listed_and_taken_back(service: Service) -> None:
+    service.admin("addService", {"clientID": "history", "pubKey": public()})
+    request = certificates.create_request(keys.generate(), "history")
+    pem = service.admin("issueCertificate", {"clientID": "history", "csr": request}).encode()
+    serial = certificates.parse(pem).serial_number
+    listed = service.issued.get(serial)
+    assert listed is not None
+    assert (listed.client_id, listed.revoked) == ("history", False)
+    service.admin("revokeCertificates", "history", sender="launcher")
+    assert service.issued.void(service.accounts, now=time.time()) == [serial]
+    assert service.broker.rechecked == 1
+    assert service.kicked == ["history"]
+    service.admin("addService", {"clientID": "other", "pubKey": public()})
+    other = service.admin(
+        "issueCertificate", {"clientID": "other", "csr": certificates.create_request(keys.generate(), "other")}
+    )
+    service.admin("removeClient", "other")
+    assert service.forgotten == ["other"]
+    listed = service.issued.get(certificates.parse(other.encode()).serial_number)
+    assert listed is not None
+    assert listed.revoked

@@ -252,11 +252,17 @@ def test_accounts_survive_the_loss_of_everything_the_broker_knows(
 
 
 def test_certificates_can_be_taken_back(any_hub: RuntimeHome, launcher: MqttHubClient) -> None:
-    client = service_with_files(any_hub, launcher, "carded")
-    client.close()
+    service_with_files(any_hub, launcher, "carded").close()
     pem = any_hub.paths.certificate("carded").read_bytes()
     assert certificates.common_name(pem) == "carded"
+    client = any_hub.client("carded", agent=True, certificate_port=any_hub.certificate_port)
+    client.publish_td({"id": "thing", "title": "by certificate"}).result(5)
+    assert ask(client, "getProfile", thing="User")["clientID"] == "carded"
     ask(launcher, "revokeCertificates", "carded")
+    wait_until(lambda: not client.connected, 5, "it is hung up")
+    with pytest.raises(HubError):
+        any_hub.client("carded", agent=True, certificate_port=any_hub.certificate_port)
+    client.close()
     any_hub.raw("carded", any_hub.token("carded")).close()
     if any_hub.driver is Driver.MOSQUITTO:
         crl = (any_hub.paths.stores / "runtime/mosquitto/crl.pem").read_bytes()
