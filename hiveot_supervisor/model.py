@@ -289,6 +289,7 @@ class Hub:
     url: `mqtts://host:port` or `wss://host:port/path`. embedded: the runtime of launcher.yaml is ours (not the
     Go one). listen_host/listen_port: of the embedded broker's TLS listener. broker_path: another broker binary.
     certificates_host/certificates_port: where it takes client certificates as login; port 0 = nowhere.
+    admin_file: `user:password` of an administrator of an external broker.
     """
 
     url: str = "mqtts://localhost:8883"
@@ -299,6 +300,7 @@ class Hub:
     broker_path: Path | None = None
     certificates_host: str = "127.0.0.1"
     certificates_port: int = 0
+    admin_file: Path | None = None
 
     @property
     def certificates(self) -> tuple[str, int] | None:

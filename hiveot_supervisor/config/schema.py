@@ -154,7 +154,16 @@ HUB_LISTEN_CERTIFICATES = Key[tuple[str, int] | None](
 HUB_BROKER = Key[str | None](
     "broker", PathText(None), None, "Another program for the embedded hub's broker. Default: the driver's own."
 )
-HUB = register(Section("of `hub`", HUB_URL, HUB_DRIVER, HUB_LISTEN, HUB_LISTEN_CERTIFICATES, HUB_BROKER), "to `hub:`")
+HUB_ADMIN_FILE = Key[str | None](
+    "adminFile",
+    PathText("certs"),
+    None,
+    "For `driver: external`: a file with USER:PASSWORD of an administrator of that Mosquitto's Dynamic Security.",
+)
+HUB = register(
+    Section("of `hub`", HUB_URL, HUB_DRIVER, HUB_LISTEN, HUB_LISTEN_CERTIFICATES, HUB_BROKER, HUB_ADMIN_FILE),
+    "to `hub:`",
+)
 
 # Keys that stand at the top and may be given for a single plugin too.
 RESTART_KEY = Key("restart", RESTART, _EMPTY, "How an ended plugin is restarted.")

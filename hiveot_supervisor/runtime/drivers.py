@@ -30,8 +30,30 @@ def make_broker(
             return _nats(settings, accounts, issued, files, signer, on_exit)
         case Driver.MOSQUITTO:
             return _mosquitto(settings, accounts, issued, files, signer, on_exit)
-    hint = "set hub.driver to nats or mosquitto, or leave `runtime` out of launcher.yaml"
-    raise ConfigError(f"the runtime cannot drive the broker {settings.hub.driver.value}", hint=hint)
+        case Driver.EXTERNAL:
+            return _external(settings, accounts, files, signer)
+
+
+def _external(settings: Settings, accounts: AccountStore, files: HubFiles, signer: keys.SigningKey) -> Broker:
+    from hiveot_supervisor.runtime.broker_external import ExternalBroker
+    from hiveot_supervisor.runtime.tokenfiles import TokenFiles
+
+    if settings.hub.admin_file is None:
+        hint = "name it in hub.adminFile; or leave `runtime` out of launcher.yaml, and use accounts made by hand"
+        raise ConfigError("the accounts of the external broker cannot be managed without an administrator", hint=hint)
+    if not files.ca.exists():
+        hint = "ask its administrator for the CA certificate"
+        raise ConfigError(
+            f"{files.ca} is missing", why="the external broker's certificate cannot be checked", hint=hint
+        )
+    return ExternalBroker(
+        url=settings.hub.url,
+        files=files,
+        admin_file=settings.hub.admin_file,
+        accounts=accounts,
+        token_files=TokenFiles(files, signer.public_key(), time.time),
+        launcher_id=settings.launcher_id,
+    )
 
 
 def _nats(

@@ -68,19 +68,30 @@ class LocalLogins:
     secret: their password; socket: of a broker that has one for the runtime alone, where it may use any client ID.
     """
 
-    def __init__(self, host: str, port: int, ca_file: Path, secret: str, *, socket: Path | None = None) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        ca_file: Path,
+        secret: str,
+        *,
+        socket: Path | None = None,
+        server_name: str = "localhost",
+    ) -> None:
         self._host = reachable(host)
         self._port = port
         self._ca_file = ca_file
         self._secret = secret
         self._socket = socket
+        self._server_name = server_name
 
     def connect(self, user: str = RUNTIME_USER, client_id: str = "", *, keep_alive: int = 60) -> RawMqtt:
         """A fresh connection; without `client_id` under a random one. Raises HubError."""
         if self._socket is not None and user == RUNTIME_USER:
             connection = RawMqtt(self._socket)
         else:
-            connection = RawMqtt(self._host, self._port, ssl.create_default_context(cafile=str(self._ca_file)))
+            context = ssl.create_default_context(cafile=str(self._ca_file))
+            connection = RawMqtt(self._host, self._port, context, server_name=self._server_name)
         try:
             name = client_id or f"{user}-{secrets.token_hex(4)}"
             connection.login(name, user, self._secret, keep_alive=keep_alive)

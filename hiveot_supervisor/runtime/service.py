@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from hiveot_supervisor import __version__
 from hiveot_supervisor.credentials import store
 from hiveot_supervisor.errors import ExitCode, HiveotError
+from hiveot_supervisor.model import Driver, Hub
 from hiveot_supervisor.runtime import bootstrap
 from hiveot_supervisor.runtime.bootstrap import AUTHN, HubFiles
 from hiveot_supervisor.runtime.exclusive import check_port, only_one
@@ -78,9 +79,10 @@ class Runtime:
         from hiveot_supervisor.runtime.local import probe, settle
 
         hub = self.settings.hub
-        check_port(hub.listen_host, hub.listen_port)
-        if hub.certificates is not None:
-            check_port(*hub.certificates)
+        if hub.driver is not Driver.EXTERNAL:
+            check_port(hub.listen_host, hub.listen_port)
+            if hub.certificates is not None:
+                check_port(*hub.certificates)
         self._prepare(stack)
         self._start_broker(stack)
         settle(self._broker.logins, self._broker.retained)
@@ -99,7 +101,8 @@ class Runtime:
         store.ensure_folder(files.certs)
         for leftover in store.sweep(files.certs, now=time.time()):
             log.info("removed %s, left by an interrupted write", leftover)
-        bootstrap.prepare_tls(files, self.settings.hub, now=time.time())
+        if self.settings.hub.driver is not Driver.EXTERNAL:
+            bootstrap.prepare_tls(files, self.settings.hub, now=time.time())
         self._signer = bootstrap.prepare_signer(files)
         self._accounts = AccountStore(self.settings.folder / "accounts.db")
         stack.callback(self._accounts.close)
@@ -130,9 +133,8 @@ class Runtime:
         from hiveot_supervisor.runtime.authn import AuthnService
         from hiveot_supervisor.runtime.authn_actions import AccountActions
 
-        host = "localhost" if self.settings.hub.listen_host in ("0.0.0.0", "::") else self.settings.hub.listen_host
         client = MqttHubClient(
-            f"mqtts://{f'[{host}]' if ':' in host else host}:{self.settings.hub.listen_port}",
+            _own_url(self.settings.hub),
             Account(AUTHN, self._files.token(AUTHN), self._broker.ca_file),
             version=__version__,
         )
@@ -162,7 +164,8 @@ class Runtime:
 
     def _renew(self) -> None:
         try:
-            if bootstrap.prepare_tls(self._files, self.settings.hub, now=time.time()):
+            external = self.settings.hub.driver is Driver.EXTERNAL
+            if not external and bootstrap.prepare_tls(self._files, self.settings.hub, now=time.time()):
                 self._broker.reload()
             bootstrap.renew_tokens(self._accounts, self._files, self._signer, self.settings.launcher_id, time.time)
             self._broker.recheck()
@@ -172,6 +175,14 @@ class Runtime:
     def _on_refused(self, reason: str) -> None:
         self._refused = reason
         self._wake.set()
+
+
+def _own_url(hub: Hub) -> str:
+    """Where the account service connects."""
+    if hub.driver is Driver.EXTERNAL:
+        return hub.url
+    host = "localhost" if hub.listen_host in ("0.0.0.0", "::") else hub.listen_host
+    return f"mqtts://{f'[{host}]' if ':' in host else host}:{hub.listen_port}"
 
 
 def _ready_text(pid: int, port: int) -> bytes:

@@ -237,7 +237,10 @@ def test_launcher_files(check: Check, home: Path) -> None:
         ("url: 'mqtts://hub.local'", Hub(url="mqtts://hub.local:8883")),
         ("url: 'mqtts://hub.local/'", Hub(url="mqtts://hub.local:8883")),
         ("{driver: mosquitto, broker: /bin/sh}", Hub(driver=Driver.MOSQUITTO, broker_path=Path("/bin/sh"))),
-        ("{driver: external, url: 'mqtts://b:1'}", Hub(url="mqtts://b:1", driver=Driver.EXTERNAL, listen_port=1)),
+        (
+            "{driver: external, url: 'mqtts://b:1', adminFile: /x/admin}",
+            Hub(url="mqtts://b:1", driver=Driver.EXTERNAL, listen_port=1, admin_file=Path("/x/admin")),
+        ),
     ],
 )
 def test_embedded_hub(hub: str, expected: Hub, check: Check) -> None:

@@ -281,10 +281,11 @@ def test_prestart_account_asks_for_accounts_and_nothing_else(any_hub: RuntimeHom
         assert new_service(client, "early").startswith("v4.public.")
         with pytest.raises(HubError):
             ask(client, "newAgentToken", "admin")
+        assert launcher.connected  # it is beside the launcher, not in its place
+        client.close()
         with any_hub.raw("launcher-prestart", any_hub.token("launcher-prestart"), "launcher-prestart-x") as raw:
             for topic in ("hiveot/td/#", "hiveot/event/#", "hiveot/config/launcher/#", "hiveot/inbox/launcher/#"):
                 assert raw.subscribe(topic) == 0x80
-        assert launcher.connected  # it is beside the launcher, not in its place
     finally:
         client.close()
 
