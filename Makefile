@@ -34,7 +34,7 @@ lint: $(VENV)/.dev ## style, format and types
 	$(BIN)/mypy --strict $(PROGRAMS)
 
 bench: $(VENV)/.dev ## the figures of the documentation, measured here
-	@for script in $(filter-out %/chaos.py,$(wildcard benchmarks/*.py)); do \
+	@for script in $(filter-out %/chaos.py %/fuzz.py,$(wildcard benchmarks/*.py)); do \
 	    echo "== $$script"; $(BIN)/python "$$script" || exit; \
 	done
 

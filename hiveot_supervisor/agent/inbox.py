@@ -55,10 +55,43 @@ class Provisioned:
 
 
 @dataclass(frozen=True, slots=True)
+class Renewed:
+    """A renewal is over. request: of the command line, or empty; written: `key`, `token`, `certificate`; superseded:
+    the hub still takes the old token; certificates: the hub issues some; error: why nothing, or less, was written.
+    """
+
+    account: str
+    request: str
+    written: tuple[str, ...] = ()
+    superseded: bool = False
+    certificates: bool = True
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """The hub has forgotten an account's old tokens; `note`: why not, `again`: it is to be asked again."""
+
+    account: str
+    request: str
+    note: str = ""
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Delivered:
-    """The hub took an outbox row (or not: `error`; `refused`: it will not take it on this connection)."""
+    """The hub took an event (or not: `error`; `refused`: it will not take it on this connection)."""
 
     seq: int
+    error: str = ""
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PropertyDelivered:
+    """The hub took a property value (`properties.Waiting.id`), or not, as in `Delivered`."""
+
+    id: int
     error: str = ""
     refused: bool = False
 

@@ -22,6 +22,8 @@ STOPPED = "stopped"
 STATE_CHANGED = "pluginStateChanged"
 LIMIT_EXCEEDED = "limitExceeded"
 STRAY = "strayDetected"
+CREDENTIAL_EXPIRING = "credentialExpiring"
+CREDENTIAL_RENEWED = "credentialRenewed"
 
 FUNCTION = "hiveot:function"
 
@@ -50,6 +52,8 @@ def _record(title: str, **members: Schema) -> Schema:
 _PLUGIN_ID = text("Plugin ID")
 _INFO = Schema(DataType.OBJECT, "Plugin status", ref="PluginInfo")
 _DEVICE = text("Device", "Host name")
+_SEQ = whole("Number", "Of the event; grows by one with each")
+_EPOCH = text("Epoch", "Of the numbering; another one when it has begun anew")
 
 PLUGIN_INFO = Schema(
     DataType.OBJECT,
@@ -79,7 +83,7 @@ _STATE_CHANGE = _record(
     pluginID=_PLUGIN_ID,
     state=text("State"),
     previous=text("Previous state"),
-    cause=text("Cause", "operator, crash, exit, limit, probe, dependency, shutdown, launcher-lost …"),
+    cause=text("Cause", "operator, crash, exit, limit, probe, dependency, credentials, shutdown, launcher-lost …"),
     exitCode=whole("Exit code", "Absent when a signal ended it"),
     signal=text("Signal", "Name of the signal that ended it"),
     maxRss=whole("Peak memory", "Of the process that ended", "Bytes"),
@@ -93,6 +97,8 @@ _STATE_CHANGE = _record(
     inferred=flag("Inferred", "Nobody saw it happen; found out later"),
     device=_DEVICE,
     time=text("Time", "When it happened, ISO 8601"),
+    seq=_SEQ,
+    epoch=_EPOCH,
 )
 
 _LIMIT = _record(
@@ -105,6 +111,8 @@ _LIMIT = _record(
     action=text("Action", "event or restart"),
     device=_DEVICE,
     time=text("Time", "When it happened, ISO 8601"),
+    seq=_SEQ,
+    epoch=_EPOCH,
 )
 
 _STRAY = _record(
@@ -115,7 +123,36 @@ _STRAY = _record(
     detected=text("Detected", "manual"),
     device=_DEVICE,
     time=text("Time", "When it was noticed, ISO 8601"),
+    seq=_SEQ,
+    epoch=_EPOCH,
 )
+
+_EXPIRING = _record(
+    "Ending credentials",
+    pluginID=_PLUGIN_ID,
+    expires=text("Expires", "When the first of them ends, ISO 8601; absent when there are none"),
+    problem=text("Problem", "Why they could not be renewed"),
+    device=_DEVICE,
+    time=text("Time", "When it was noticed, ISO 8601"),
+    seq=_SEQ,
+    epoch=_EPOCH,
+)
+
+_RENEWED = _record(
+    "Renewed credentials",
+    pluginID=_PLUGIN_ID,
+    renewed=Schema(DataType.ARRAY, "Renewed", "key, token, certificate", items=text("Kind")),
+    expires=text("Expires", "When the first of all ends, ISO 8601"),
+    action=text("Action", "What the running plugin got: none, restart or HUP"),
+    device=_DEVICE,
+    time=text("Time", "When it happened, ISO 8601"),
+    seq=_SEQ,
+    epoch=_EPOCH,
+)
+
+LOG_LINES, MAX_LOG_LINES = 100, 1000
+LINES = whole("Lines", "How many of the last lines, 100 without a number, 1000 at most")
+LOG = Schema(DataType.ARRAY, "Log", "Oldest line first", items=text("Line"))
 
 
 def _control(title: str, description: str) -> Action:
@@ -139,6 +176,16 @@ ACTIONS: dict[str, Action] = {
     "restartPlugin": _control("Restart plugin", "Stop and start one plugin"),
     "enablePlugin": _control("Enable plugin", "Start it at every start"),
     "disablePlugin": _control("Disable plugin", "Do not start it by itself"),
+    "getPluginLog": Action(
+        "Get log",
+        "The last lines of a plugin's log: of the plugin with this ID, or an object that says how many",
+        _record("Which log", pluginID=_PLUGIN_ID, lines=LINES),
+        LOG,
+        safe=True,
+        idempotent=True,
+        right=Right.READ,
+        at_type=FUNCTION,
+    ),
     "startAllPlugins": Action("Start all", "Start all known plugins in order", right=Right.CONFIG, at_type=FUNCTION),
     "stopAllPlugins": Action(
         "Stop all",
@@ -170,6 +217,10 @@ def launcher_thing(created: str) -> Thing:
             STATE_CHANGED: Event("Plugin state changed", "A plugin changed its state, and why", _STATE_CHANGE),
             LIMIT_EXCEEDED: Event("Limit exceeded", "A plugin has used more than its limit for too long", _LIMIT),
             STRAY: Event("Stray detected", "A copy of a plugin runs that the launcher did not start", _STRAY),
+            CREDENTIAL_EXPIRING: Event(
+                "Credentials end soon", "They could not be renewed so far; the launcher goes on trying", _EXPIRING
+            ),
+            CREDENTIAL_RENEWED: Event("Credentials renewed", "A plugin, or the launcher, has new ones", _RENEWED),
         },
         actions=ACTIONS,
         schema_definitions={"PluginInfo": PLUGIN_INFO},

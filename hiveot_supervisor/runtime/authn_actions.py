@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hiveot_supervisor.credentials import certificates, keys, store, tokens
+from hiveot_supervisor.credentials.expiry import Claims
 from hiveot_supervisor.errors import CredentialError
 from hiveot_supervisor.hub.client import Right
 from hiveot_supervisor.model import prestart_account
@@ -110,7 +111,7 @@ class AccountActions:
         if not public_key:
             public_key = self._create_key(client_id)
         self._put(client_id, ClientType.SERVICE, Role.SERVICE, given.display_name(value), public_key)
-        token = self._token(client_id)
+        token = self._token(self._in_session(client_id, value))
         if not given.public_key(value):  # as the Go hub: without a key of its own the client reads all from our folder
             store.write_file(self._files.token(client_id), token.encode())
         return token
@@ -119,7 +120,7 @@ class AccountActions:
         client_id = self._new_id(sender, value)
         public_key = given.public_key(value) or self._create_key(client_id)
         self._put(client_id, ClientType.AGENT, Role.AGENT, given.display_name(value), public_key)
-        return self._token(client_id)
+        return self._token(self._in_session(client_id, value))
 
     def _admin_add_consumer(self, sender: Account, value: Any) -> None:
         client_id = self._target(sender, given.text(value, "clientID"))
@@ -148,7 +149,21 @@ class AccountActions:
     def _admin_new_agent_token(self, sender: Account, value: Any) -> str:
         account = self._existing(self._target(sender, value))
         self._check_token_useful(account)
-        return self._token(account.client_id)
+        return self._token(account)
+
+    def _admin_retire_tokens(self, sender: Account, value: Any) -> None:
+        """Accept only tokens of the given token's session; a repetition changes and disconnects nothing."""
+        account = self._existing(self._target(sender, given.text(value, "clientID")))
+        if account.type is ClientType.CONSUMER:
+            raise BadInput(f"{account.client_id} is the account of a consumer")
+        token = given.text(value, "token")
+        claims = self._verified(account, token)
+        if account.sessions != claims.session_id:
+            self._store(dataclasses.replace(account, sessions=claims.session_id))
+            if self._broker.one_secret:
+                self._broker.set_secret(account.client_id, token, at_once=True)
+            else:
+                self._broker.kick(account.client_id)
 
     def _admin_issue_certificate(self, sender: Account, value: Any) -> str:
         client_id = given.text(value, "clientID")
@@ -233,7 +248,7 @@ class AccountActions:
         if not check_password(given.text(value, "password"), sender.password_hash):
             raise Denied("wrong login")
         self._check_token_useful(sender)
-        return self._token(sender.client_id, session=secrets.token_hex(8))
+        return self._token(sender, session=secrets.token_hex(8))
 
     def _user_logout(self, sender: Account, value: Any) -> None:
         self._broker.kick(sender.client_id)
@@ -241,14 +256,9 @@ class AccountActions:
     def _user_refresh_token(self, sender: Account, value: Any) -> str:
         if not isinstance(value, str):
             raise BadInput("the old token is expected")
-        try:
-            claims = tokens.verify(value, self._signer.public_key(), now=self._now())
-        except CredentialError as err:
-            raise Denied(err.what, why=err.why) from err
-        if claims.client_id != sender.client_id or claims.issued < int(sender.created) - 1:
-            raise Denied("the token is not yours")
+        session = self._verified(sender, value).session_id
         self._check_token_useful(sender)
-        return self._token(sender.client_id, session=claims.session_id)
+        return self._token(sender, session=session)
 
     def _user_update_name(self, sender: Account, value: Any) -> None:
         self._store(dataclasses.replace(sender, display_name=given.display_name({"displayName": value})))
@@ -299,7 +309,9 @@ class AccountActions:
         found = self._accounts.get(client_id) or Account(client_id, kind, role, created=self._now())
         title = name or found.display_name or client_id
         changed = dataclasses.replace(found, type=kind, role=role, display_name=title, public_key=public_key)
-        self._store(dataclasses.replace(changed, disabled=False, password_hash=""))
+        # made while the clock was wrong, it would be younger than every token that it gets from now on
+        created = min(found.created, self._now())
+        self._store(dataclasses.replace(changed, disabled=False, password_hash="", created=created))
         if found.role is not role:
             self._broker.kick(client_id)
 
@@ -307,10 +319,30 @@ class AccountActions:
         self._accounts.put(dataclasses.replace(account, updated=self._now()))
         self._broker.put(account)
 
-    def _token(self, client_id: str, *, session: str = "") -> str:
+    def _in_session(self, client_id: str, value: Any) -> Account:
+        """The account for whose present session, or with `newSession` for a new one, a token is to be made."""
+        account = self._existing(client_id)
+        if not given.flag(value, "newSession"):
+            return account
+        session = secrets.token_hex(8)
+        self._store(account.with_session(session))
+        return dataclasses.replace(account, sessions=session)
+
+    def _verified(self, account: Account, token: str) -> Claims:
+        """What a token of this account says that a login would accept. Raises Denied."""
+        try:
+            claims = tokens.verify(token, self._signer.public_key(), now=self._now())
+        except CredentialError as err:
+            raise Denied(err.what, why=err.why) from err
+        objection = account.objection(claims) if claims.client_id == account.client_id else "it is for somebody else"
+        if objection:
+            raise Denied("the token is not accepted", why=objection)
+        return claims
+
+    def _token(self, account: Account, *, session: str = "") -> str:
         """A new token; the account can log in with it once this has been answered."""
-        account, now = self._existing(client_id), self._now()
-        lifetime = LIFETIME[account.type]
+        client_id, now, lifetime = account.client_id, self._now(), LIFETIME[account.type]
+        session = session or account.session
         token = tokens.issue(self._signer, client_id, now=now, lifetime=lifetime, session_id=session)
         self._broker.set_secret(client_id, token)
         if not account.password_hash:

@@ -74,6 +74,7 @@ class DynsecAccounts:
         self._known: dict[str, Wanted] = {}
         self._new: dict[str, float] = {}  # account -> until when (monotonic) its first secret is waited for
         self._ended: dict[str, float] = {}  # account -> when its secret expired, which nobody can log in with any more
+        self._applied: dict[str, str] = {}  # account -> hash of the secret that the broker was given last
         self._synced = 0.0
         self._rotation = Rotation(
             file_text=token_files.text, apply=self._apply_secret, next_expiry=self._next_expiry, expire=self._expire
@@ -155,6 +156,7 @@ class DynsecAccounts:
         with self._lock, logged(f"what the broker stores for {client_id} may still be there"):
             self._new.pop(client_id, None)
             self._known.pop(client_id, None)
+            self._applied.pop(client_id, None)
             self._place.remove(client_id)
         if online:
             with logged(f"{client_id} may still be shown as online"):
@@ -205,11 +207,14 @@ class DynsecAccounts:
             wanted = self.wanted(account)
             self._dynsec.run(dynsec.create(client_id, wanted.rights, secret))
             self._known[client_id] = wanted
+            self._applied[client_id] = hash_secret(secret, 1)
 
     def _apply_secret(self, client_id: str, secret: str) -> None:
         with self._lock:
-            if client_id in self._known:  # not a new one: that will get it with the rest
+            new = client_id not in self._known  # then it will get it with the rest
+            if not new and not check_secret(secret, self._applied.get(client_id, "")):
                 self._dynsec.run(dynsec.set_password(client_id, secret))
+                self._applied[client_id] = hash_secret(secret, 1)
 
     def _sync(self) -> None:
         """Let clients of this home in with the tokens that are in their files."""

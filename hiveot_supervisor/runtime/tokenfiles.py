@@ -14,8 +14,6 @@ from hiveot_supervisor.errors import CredentialError
 from hiveot_supervisor.runtime.accounts import Account
 from hiveot_supervisor.runtime.bootstrap import HubFiles
 
-_AGE_SLACK = 1.0  # tokens count whole seconds
-
 
 @dataclass(frozen=True, slots=True)
 class Token:
@@ -49,6 +47,6 @@ class TokenFiles:
             claims = tokens.verify(text, self._issuer, now=self._now())
         except CredentialError:
             return None
-        if claims.client_id != account.client_id or claims.issued < account.created - _AGE_SLACK:
+        if claims.client_id != account.client_id or account.objection(claims):
             return None
         return Token(text, claims.expires)

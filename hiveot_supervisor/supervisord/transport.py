@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import struct
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,11 +110,43 @@ def unreachable(path: Path, reason: OSError, timeout: float) -> SupervisordUnrea
     return SupervisordUnreachable(what, why=why, hint=hint)
 
 
+class ForeignSocket(SupervisordUnreachable):
+    """Somebody else listens where our supervisord should: nothing is sent there, and nothing believed."""
+
+
+def check_peer(path: Path, uid: int) -> None:
+    """Raises ForeignSocket unless `uid`, which listens on the socket `path`, is us or root.
+
+    Root may also use the supervisord of whoever owns the socket's folder: it controls the homes of others.
+    """
+    trusted = {os.geteuid(), 0}
+    if os.geteuid() == 0:
+        trusted.add(path.parent.stat().st_uid)
+    if uid not in trusted:
+        raise ForeignSocket(
+            f"{path} is not your supervisord's",
+            why=f"the user {_user(uid)} listens there, you are {_user(os.geteuid())}",
+            hint=f"use the account that the launcher runs as, or look who may write to {path.parent}",
+        )
+
+
+def _user(uid: int) -> str:
+    import pwd
+
+    try:
+        return f"{pwd.getpwuid(uid).pw_name} ({uid})"
+    except KeyError:
+        return str(uid)
+
+
 def _dial(path: Path, timeout: float) -> socket.socket:
+    """A connection to whoever listens, if that may be believed: the kernel tells who called listen(2) (unix(7))."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         sock.settimeout(timeout)
         sock.connect(os.fspath(path))
+        _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+        check_peer(path, uid)
     except BaseException:
         sock.close()
         raise

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,17 +65,26 @@ def rotate(hub: RuntimeHome, launcher: HubClient, client_id: str) -> str:
 
 
 def test_a_hundred_accounts_within_a_second(any_hub: RuntimeHome, launcher: MqttHubClient) -> None:
+    """On an idle machine; here the CPU time of runtime and broker is held, which others cannot lengthen much."""
     pub = keys.public_pem(keys.generate())
+    assert any_hub.process is not None
+    processes = (any_hub.process.pid, any_hub.broker_pid())
+    used = sum(map(cpu_seconds, processes))
     began = time.monotonic()
     with ThreadPoolExecutor(8) as pool:
         made = pool.map(lambda n: ask(launcher, "addService", {"clientID": f"many{n}", "pubKey": pub}), range(100))
         tokens = [str(token) for token in made]
-    seconds = time.monotonic() - began
-    print(f"{any_hub.driver.value}: 100 accounts in {seconds:.2f} s")
+    seconds, used = time.monotonic() - began, sum(map(cpu_seconds, processes)) - used
+    print(f"{any_hub.driver.value}: 100 accounts in {seconds:.2f} s, {used:.2f} s of CPU")
     assert len(set(tokens)) == 100
-    assert seconds < 3  # target 1 s, seen 0.2 to 0.5 s
+    assert used < 1
     for number in (0, 99):
         any_hub.raw(f"many{number}", tokens[number]).close()
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Stream:
