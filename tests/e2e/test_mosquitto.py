@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import ssl
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,9 @@ from fakes.home import ROOT, SLEEPER, Home, until
 from fakes.home import home as make_home
 from fakes.runtimes import require_driver
 
+from hiveot_supervisor.errors import HubRefused
 from hiveot_supervisor.model import Driver
+from hiveot_supervisor.runtime.rawmqtt import RawMqtt
 
 PUBLISHER = f"""#!{sys.executable}
 import sys, time
@@ -112,3 +115,46 @@ def test_prestart_asks_for_credentials_beside_the_agent(home: Home) -> None:
     states = [json.loads(p)["state"] for _, topic, p, _ in subscriber.messages[seen:] if topic == presence]
     assert states == []  # the launcher was online all the time
     assert "used by another" not in (home.path / "logs/launcher.log").read_text()
+
+
+def test_credentials_are_renewed_and_revoked_while_everything_runs(home: Home) -> None:
+    """The same commands as with the built-in broker; the agent stays connected while the command line asks the hub."""
+    home.plugin("speaker", PUBLISHER)
+    home.configure("speaker")
+    home.up()
+    subscriber = home.subscribe()
+    ticks = "hiveot/event/speaker/clock/tick"
+
+    def flows(since: int) -> bool:
+        return any(topic == ticks for _, topic, _, _ in subscriber.messages[since:])
+
+    until(lambda: flows(0), what="the plugin's events")
+    for account in ("speaker", "launcher"):
+        old = (home.path / f"certs/{account}.token").read_text()
+        home.launch("creds", "renew", account)
+        assert (home.path / f"certs/{account}.token").read_text() != old
+        until(lambda account=account, old=old: refused(home, account, old), what="the old token is refused")
+        seen = len(subscriber.messages)
+        until(lambda seen=seen: flows(seen), what="the plugin's events again")
+
+    token = (home.path / "certs/speaker.token").read_text()
+    seen = len(subscriber.messages)
+    home.launch("creds", "revoke", "speaker")
+    assert refused(home, "speaker", token)
+    assert not (home.path / "certs/speaker.token").exists()
+    until(lambda: subscriber.events("stopped")[-1:] == ["speaker"], what="stopped at a subscriber")
+    presence = [json.loads(p)["state"] for _, t, p, _ in subscriber.messages[seen:] if t == "hiveot/presence/launcher"]
+    assert presence == []
+    home.launch("start", "speaker")
+    seen = len(subscriber.messages)
+    until(lambda: flows(seen), what="the plugin's events with new credentials")
+
+
+def refused(home: Home, user: str, password: str) -> bool:
+    context = ssl.create_default_context(cafile=str(home.path / "certs/caCert.pem"))
+    with RawMqtt("127.0.0.1", home.port, context) as connection:
+        try:
+            connection.login("", user, password)
+        except HubRefused:
+            return True
+        return False
