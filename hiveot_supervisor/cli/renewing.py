@@ -22,7 +22,7 @@ from hiveot_supervisor.credentials import expiry, provision, store
 from hiveot_supervisor.credentials.memory import forbid_core_dumps
 from hiveot_supervisor.credentials.provision import Files, Renew
 from hiveot_supervisor.errors import CredentialError, HiveotError, HubError, SupervisordUnreachable
-from hiveot_supervisor.hub.client import Right
+from hiveot_supervisor.hub.client import HubClient, Right
 from hiveot_supervisor.model import Plugin
 from hiveot_supervisor.prestart import spec, verified
 from hiveot_supervisor.prestart.provide import AccountService, hub_lock
@@ -124,8 +124,7 @@ def revoke(home: Home, plugins: Sequence[Plugin], *, timeout: float) -> list[Out
             if plugin.id in found:
                 continue
             try:
-                service.hub().invoke_action("authn", "Admin", "removeClient", plugin.id, right=Right.ADMIN)
-                _remove_files(home, plugin.id)
+                _remove(home, service.hub(), plugin.id)
             except (HiveotError, OSError) as error:
                 found[plugin.id] = _failed(plugin.id, error)
             else:
@@ -134,8 +133,11 @@ def revoke(home: Home, plugins: Sequence[Plugin], *, timeout: float) -> list[Out
     return [found[p.id] for p in plugins]
 
 
-def _remove_files(home: Home, plugin_id: str) -> None:
-    provision.remove(Files.of(home.paths, plugin_id))
+def _remove(home: Home, hub: HubClient, plugin_id: str) -> None:
+    def forget() -> None:
+        hub.invoke_action("authn", "Admin", "removeClient", plugin_id, right=Right.ADMIN)
+
+    provision.remove(Files.of(home.paths, plugin_id), forget)
     verified.forget(spec.load(str(home.paths.plugin_dir / f"{plugin_id}.json")))
 
 

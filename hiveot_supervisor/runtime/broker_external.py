@@ -20,7 +20,7 @@ from hiveot_supervisor.runtime import dynsec
 from hiveot_supervisor.runtime.accounts import Account, AccountStore
 from hiveot_supervisor.runtime.bootstrap import HubFiles
 from hiveot_supervisor.runtime.dynsec import COMMON_ROLE, Command, Dynsec
-from hiveot_supervisor.runtime.dynsec_accounts import DynsecAccounts
+from hiveot_supervisor.runtime.dynsec_accounts import DynsecAccounts, ToldBroker
 from hiveot_supervisor.runtime.local import LocalLogins
 from hiveot_supervisor.runtime.logins import PROBE_USER, RUNTIME_USER
 from hiveot_supervisor.runtime.pbkdf2 import check_secret
@@ -31,10 +31,9 @@ from hiveot_supervisor.runtime.tokenfiles import TokenFiles
 log = logging.getLogger("hiveot.runtime")
 
 
-class ExternalBroker:
+class ExternalBroker(ToldBroker):
     """See `broker.Broker`, and `dynsec_accounts.Place`. admin_file: holds `user:password`."""
 
-    one_secret = True
     pid = 0
     running = True  # the account service's own connection tells when it is not
 
@@ -95,23 +94,6 @@ class ExternalBroker:
 
     def stop(self) -> None:
         self._told.stop()
-
-    # accounts
-
-    def put(self, account: Account) -> None:
-        self._told.put(account)
-
-    def set_secret(self, client_id: str, secret: str, *, at_once: bool = False) -> None:
-        self._told.set_secret(client_id, secret, at_once=at_once)
-
-    def kick(self, client_id: str) -> None:
-        self._told.kick(client_id)
-
-    def forget(self, client_id: str) -> None:
-        self._told.forget(client_id)
-
-    def recheck(self) -> None:
-        self._told.recheck()
 
     # the place
 

@@ -16,10 +16,10 @@ from hiveot_supervisor.credentials import store
 from hiveot_supervisor.hub import topics
 from hiveot_supervisor.hub.wire import encode_json
 from hiveot_supervisor.runtime import dynsec
-from hiveot_supervisor.runtime.accounts import Account, AccountStore
+from hiveot_supervisor.runtime.accounts import AccountStore
 from hiveot_supervisor.runtime.bootstrap import HubFiles
 from hiveot_supervisor.runtime.dynsec import Dynsec, DynsecClient
-from hiveot_supervisor.runtime.dynsec_accounts import DynsecAccounts
+from hiveot_supervisor.runtime.dynsec_accounts import DynsecAccounts, ToldBroker
 from hiveot_supervisor.runtime.issued import IssuedCertificates
 from hiveot_supervisor.runtime.local import LocalLogins
 from hiveot_supervisor.runtime.logins import PROBE_USER, RUNTIME_USER
@@ -34,10 +34,8 @@ log = logging.getLogger("hiveot.runtime")
 _CONTROL = Grants(publish=("$CONTROL/#",), subscribe=("$CONTROL/#",))
 
 
-class MosquittoBroker:
+class MosquittoBroker(ToldBroker):
     """See `broker.Broker`, and `dynsec_accounts.Place`. on_exit: called (from another thread) when it ends."""
-
-    one_secret = True
 
     def __init__(
         self,
@@ -115,23 +113,6 @@ class MosquittoBroker:
     def stop(self) -> None:
         self._told.stop()
         self.process.stop()
-
-    # accounts
-
-    def put(self, account: Account) -> None:
-        self._told.put(account)
-
-    def set_secret(self, client_id: str, secret: str, *, at_once: bool = False) -> None:
-        self._told.set_secret(client_id, secret, at_once=at_once)
-
-    def kick(self, client_id: str) -> None:
-        self._told.kick(client_id)
-
-    def forget(self, client_id: str) -> None:
-        self._told.forget(client_id)
-
-    def recheck(self) -> None:
-        self._told.recheck()
 
     # the place
 

@@ -129,3 +129,26 @@ class Child:
         process.wait()
         self.ready.set()
         self._on_exit()
+
+
+class BrokerProcess:
+    """What is the same of every broker's process. `version`: of the program, once it runs."""
+
+    _child: Child
+    version = ""
+
+    @property
+    def running(self) -> bool:
+        return self._child.running
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def exit_words(self) -> str:
+        """Why it is not running, as far as it can be told."""
+        return self._child.exit_words()
+
+    def stop(self) -> None:
+        """Stop it and wait; killed when it does not obey. Idempotent."""
+        self._child.stop()

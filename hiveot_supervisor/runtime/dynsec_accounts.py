@@ -253,6 +253,28 @@ class DynsecAccounts:
         return bool(account.secret_expires) and self._ended.get(account.client_id) != account.secret_expires
 
 
+class ToldBroker:
+    """The account's part of a broker that is told of accounts."""
+
+    one_secret = True
+    _told: DynsecAccounts
+
+    def put(self, account: Account) -> None:
+        self._told.put(account)
+
+    def set_secret(self, client_id: str, secret: str, *, at_once: bool = False) -> None:
+        self._told.set_secret(client_id, secret, at_once=at_once)
+
+    def kick(self, client_id: str) -> None:
+        self._told.kick(client_id)
+
+    def forget(self, client_id: str) -> None:
+        self._told.forget(client_id)
+
+    def recheck(self) -> None:
+        self._told.recheck()
+
+
 def _changes(client_id: str, known: Wanted | None, wanted: Wanted) -> list[Command]:
     commands: list[Command] = []
     if known is None:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from hiveot_supervisor.credentials import store
 from hiveot_supervisor.hub.limitlog import LimitedLog
-from hiveot_supervisor.runtime.child import BrokerError, Child
+from hiveot_supervisor.runtime.child import BrokerError, BrokerProcess, Child
 
 log = logging.getLogger("hiveot.runtime.mosquitto")
 
@@ -140,7 +140,7 @@ keyfile {SERVER_KEY}
 """
 
 
-class MosquittoProcess:
+class MosquittoProcess(BrokerProcess):
     """One run of the broker. `connected`: the users who are connected now, as far as its log tells.
 
     on_refused: called (from another thread) when a login was refused; Mosquitto does not say whose.
@@ -156,7 +156,6 @@ class MosquittoProcess:
         self._reloaded = threading.Event()
         self._limited = LimitedLog(log, time.monotonic)
         self._users: dict[str, str] = {}  # by MQTT client ID
-        self.version = ""
 
     def start(self) -> None:
         """Start it and wait until it listens. Raises BrokerError, CredentialError."""
@@ -172,21 +171,9 @@ class MosquittoProcess:
             raise BrokerError(err.what, why=err.why, hint=err.hint or self._version_hint()) from None
         (self._settings.folder / SOCKET).chmod(store.PRIVATE_MODE)
 
-    @property
-    def running(self) -> bool:
-        return self._child.running
-
-    @property
-    def pid(self) -> int:
-        return self._child.pid
-
     def connected(self, user: str) -> bool:
         """Whether a client is logged in as `user`."""
         return user in list(self._users.values())
-
-    def exit_words(self) -> str:
-        """Why it is not running, as far as it can be told."""
-        return self._child.exit_words()
 
     def reload(self) -> None:
         """Have it read certificates and the list of revoked ones again; clients stay. Raises BrokerError."""
@@ -194,10 +181,6 @@ class MosquittoProcess:
         self._child.signal(signal.SIGHUP)
         if not self._reloaded.wait(RELOAD_TIMEOUT) or not self.running:
             raise BrokerError("the broker did not take its new certificate", why=self._child.words())
-
-    def stop(self) -> None:
-        """Stop it and wait; it saves what it holds. Idempotent."""
-        self._child.stop()
 
     def _exited(self) -> None:
         self._reloaded.set()

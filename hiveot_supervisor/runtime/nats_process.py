@@ -22,7 +22,7 @@ from pathlib import Path
 
 from hiveot_supervisor.credentials import store
 from hiveot_supervisor.hub.limitlog import LimitedLog
-from hiveot_supervisor.runtime.child import BrokerError, Child
+from hiveot_supervisor.runtime.child import BrokerError, BrokerProcess, Child
 from hiveot_supervisor.runtime.logins import PROBE_USER
 
 log = logging.getLogger("hiveot.runtime.nats")
@@ -119,7 +119,7 @@ authorization {{
 """
 
 
-class NatsProcess:
+class NatsProcess(BrokerProcess):
     """One run of the server. `port`: of its NATS protocol listener on the loopback interface, once ready."""
 
     def __init__(self, settings: NatsSettings, on_exit: Callable[[], None]) -> None:
@@ -129,7 +129,6 @@ class NatsProcess:
         self._child = Child(self._read, self._exited)
         self._reloaded = threading.Event()
         self._limited = LimitedLog(log, time.monotonic)
-        self.version = ""
         self.port = 0
 
     def start(self) -> None:
@@ -148,18 +147,6 @@ class NatsProcess:
         except BrokerError as err:
             raise BrokerError(err.what, why=err.why, hint=err.hint or self._version_hint()) from None
 
-    @property
-    def running(self) -> bool:
-        return self._child.running
-
-    @property
-    def pid(self) -> int:
-        return self._child.pid
-
-    def exit_words(self) -> str:
-        """Why the server is not running, as far as it can be told."""
-        return self._child.exit_words()
-
     def reload(self) -> None:
         """Have it read its configuration and certificate again, and open it to everyone. Raises BrokerError.
 
@@ -170,10 +157,6 @@ class NatsProcess:
         self._child.signal(signal.SIGHUP)
         if not self._reloaded.wait(RELOAD_TIMEOUT) or not self.running:
             raise BrokerError("the broker did not take its new configuration", why=self._child.words())
-
-    def stop(self) -> None:
-        """Stop it and wait; killed when it does not obey. Idempotent."""
-        self._child.stop()
 
     def _exited(self) -> None:
         self._reloaded.set()

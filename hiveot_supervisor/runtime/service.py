@@ -114,16 +114,12 @@ class Runtime:
 
     def _start_broker(self, stack: contextlib.ExitStack) -> None:
         """The broker, closed for all but ourselves and the account service."""
-        from hiveot_supervisor.runtime.drivers import make_broker
+        from hiveot_supervisor.runtime.drivers import Ingredients, make_broker
 
-        self._broker = make_broker(
-            self.settings,
-            accounts=self._accounts,
-            issued=self._issued,
-            files=self._files,
-            signer=self._signer,
-            on_exit=self._wake.set,
+        given = Ingredients(
+            self.settings, self._accounts, self._issued, self._files, self._signer, on_exit=self._wake.set
         )
+        self._broker = make_broker(given)
         stack.callback(self._broker.stop)
         self._broker.start()
         log.info("broker %s, process %d", self._broker.version, self._broker.pid)

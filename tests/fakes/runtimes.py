@@ -34,7 +34,7 @@ from hiveot_supervisor.model import Driver, Hub, Paths, to_json
 from hiveot_supervisor.runtime import bootstrap, dynsec
 from hiveot_supervisor.runtime.accounts import Account, AccountStore, ClientType, hash_password
 from hiveot_supervisor.runtime.bootstrap import HubFiles
-from hiveot_supervisor.runtime.drivers import make_broker
+from hiveot_supervisor.runtime.drivers import Ingredients, make_broker
 from hiveot_supervisor.runtime.issued import IssuedCertificates
 from hiveot_supervisor.runtime.local import LocalLogins
 from hiveot_supervisor.runtime.logins import RUNTIME_USER, Admission
@@ -183,14 +183,9 @@ class LocalBroker:
             supervisord_conf=self.path / "supervisord.conf",
             **{name: self.path / name for name in FOLDERS},
         )
-        self.broker: Any = make_broker(
-            Settings(self._hub(), paths, "launcher"),
-            accounts=self.accounts,
-            issued=self.issued,
-            files=self.files,
-            signer=self.signer,
-            on_exit=self._exited,
-        )
+        settings = Settings(self._hub(), paths, "launcher")
+        given = Ingredients(settings, self.accounts, self.issued, self.files, self.signer, on_exit=self._exited)
+        self.broker: Any = make_broker(given)
         self.broker.start()
         if opened:
             self.broker.open()
