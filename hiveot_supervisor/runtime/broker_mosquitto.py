@@ -6,6 +6,7 @@ Closed at first by a server certificate that nobody trusts but the runtime. Who 
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import time
 from collections.abc import Callable
@@ -84,6 +85,8 @@ class MosquittoBroker(ToldBroker):
 
     def start(self) -> None:
         """Start it with all accounts, but with a certificate that only the runtime trusts."""
+        if os.geteuid() == 0:
+            log.info("the broker runs as root, as everything here; better is an ordinary user")
         if not self._files.revocation:
             log.warning("revoked certificates stay valid: the hub's CA cannot sign a list of them")
         self._files.adopt_certificates()

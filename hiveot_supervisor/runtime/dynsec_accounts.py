@@ -246,8 +246,8 @@ class DynsecAccounts:
         now = time.time()
         for account in self._accounts.all():
             if self._ends(account) and account.secret_expires <= now:
-                self._ended[account.client_id] = account.secret_expires
                 self._apply_secret(account.client_id, secrets.token_urlsafe(32))
+                self._ended[account.client_id] = account.secret_expires
 
     def _ends(self, account: Account) -> bool:
         return bool(account.secret_expires) and self._ended.get(account.client_id) != account.secret_expires

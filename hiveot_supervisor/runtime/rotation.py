@@ -20,6 +20,7 @@ log = logging.getLogger("hiveot.runtime")
 GRACE = 1.0
 """Seconds after which a secret takes effect although no token file here holds it."""
 _LOOK = 0.02
+_AFTER_FAILURE = 10.0
 _LONGEST = 30.0  # the wall clock may jump
 
 
@@ -92,10 +93,14 @@ class Rotation:
         while not self._stopped:
             try:
                 self._turn()
+                continue
             except HiveotError as err:
-                log.warning("a new secret did not take effect: %s", err)
+                log.warning("a secret could not be set at the broker: %s", err)
             except Exception:
-                log.exception("a new secret did not take effect")
+                log.exception("a secret could not be set at the broker")
+            with self._changed:
+                if not self._stopped:
+                    self._changed.wait(_AFTER_FAILURE)
 
     def _turn(self) -> None:
         for client_id, pending in list(self._pending.items()):
