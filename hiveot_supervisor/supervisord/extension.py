@@ -128,7 +128,7 @@ class Extension:
     def __init__(self, supervisor: Any, death_signal: int) -> None:
         self.options = supervisor.options
         self.loop = Loop(supervisor, self.report)
-        self.children = Children(self.options, death_signal, self._reaped)
+        self.children = Children(self.options, death_signal, self.loop.on_reaped)
         self._reported: set[str] = set()
         self._cleanup: Callable[[], None] = self.options.cleanup
 
@@ -172,9 +172,6 @@ class Extension:
             facts += [("maxrss_kb", ending.maxrss_kb), ("cpu", f"{ending.cpu:.3f}")]
         facts += [("mood", int(self.options.mood)), ("time", f"{time.time():.6f}")]
         event.extra_values = [*event.extra_values, *facts]
-
-    def _reaped(self) -> None:
-        self.loop.kicked = True  # supervisord reaps at most 100 children a turn
 
     def report(self, what: str) -> None:
         """Log the exception being handled, once for each kind of trouble."""
