@@ -6,9 +6,9 @@
     pdeathsig = TERM
 
 It makes supervisord quick (extension_loop), its children's lives safe (extension_child), tells in the events how a
-process ended, and adds the RPC methods `hiveot.status` and `hiveot.version`. Without it everything works, slower and
-with less detail. If a part of supervisord that it uses is not what it expects, it steps aside: a short poll time-out
-and one warning. Every callback catches everything, because an exception in one would end supervisord.
+process ended, and adds the RPC methods `hiveot.status`, `hiveot.start` and `hiveot.version`. Without it everything
+works, slower and with less detail. If a part of supervisord that it uses is not what it expects, it steps aside: a
+short poll time-out and one warning. Every callback catches everything, because an exception in one would end supervisord.
 
 Standard library and supervisor only. Facts: Supervisor 4.3.0's source; also runs in 4.2.5.
 """
@@ -23,7 +23,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-from supervisor import events, options, process, supervisord, xmlrpc
+from supervisor import events, options, process, rpcinterface, supervisord, xmlrpc
 
 from hiveot_supervisor import __version__
 from hiveot_supervisor.supervisord.extension_child import REPLACED, Children
@@ -42,7 +42,7 @@ _NEEDED: tuple[tuple[object, tuple[str, ...]], ...] = (
     (os, ("wait4", "pipe2", "waitstatus_to_exitcode")),
     (signal, ("pthread_sigmask", "set_wakeup_fd", "valid_signals")),
 )
-_NEEDED_OF_OPTIONS = ("poller", "mood", "signal_receiver", "logger", "logfile")
+_NEEDED_OF_OPTIONS = ("poller", "mood", "signal_receiver", "logger", "logfile", "minfds")
 _NEEDED_DEEPER = (("poller", "poll"), ("signal_receiver", "_signals_recvd"), ("signal_receiver", "receive"))
 
 _active: RpcInterface | None = None
@@ -193,6 +193,7 @@ class RpcInterface:
     def __init__(self, supervisor: Any, mode: str) -> None:
         self._supervisord = supervisor
         self._mode = mode
+        self._stock = rpcinterface.SupervisorNamespaceRPCInterface(supervisor)
 
     def version(self) -> str:
         """Version and mode (full, fallback, off) of the extension
@@ -200,6 +201,23 @@ class RpcInterface:
         @return string result  for example `0.1.0 full`
         """
         return f"{__version__} {self._mode}"
+
+    def start(self, names: list[str]) -> list[str]:
+        """Start several processes, in this order, in one turn of the loop
+
+        @param array names Process names (or ``group:name``)
+        @return array result  for each an empty text, or as in a fault: ``CODE TEXT``
+        """
+        return [self._start(name) for name in names]
+
+    def _start(self, name: str) -> str:
+        try:
+            self._stock.startProcess(name, False)
+        except xmlrpc.RPCError as fault:
+            return f"{fault.code} {fault.text}"
+        except Exception as error:  # noqa: BLE001  (what of the others comes must be told)
+            return f"{xmlrpc.Faults.FAILED} {error}"
+        return ""
 
     def status(self) -> str:
         """State of supervisord and of all processes as compact text, also during a shutdown

@@ -85,6 +85,22 @@ def test_start_snapshot_stop(running: Supervisord) -> None:
     assert stopped.signal == (None if running.extension is None else signal.SIGTERM)
 
 
+def test_start_all_starts_what_can_be_started_and_tells_the_rest(running: Supervisord) -> None:
+    names = ["missing", "nonsense", "text", "sleeper"]
+    faults = running.client.start_all(names)
+    assert {name: fault.code for name, fault in faults.items()} == {
+        "missing": Fault.NO_FILE,
+        "nonsense": Fault.BAD_NAME,
+        "text": Fault.NOT_EXECUTABLE,
+    }
+    assert str(faults["nonsense"].what) == "nonsense: supervisord has no such process"
+    assert running.info("sleeper").pid
+    assert running.client.start_all([]) == {}
+    assert {f.code for f in running.client.start_all(["sleeper", "sleeper"]).values()} == {Fault.ALREADY_STARTED}
+    running.client.stop("sleeper")
+    running.await_state("sleeper", ProcessState.STOPPED)
+
+
 @pytest.mark.parametrize(
     ("method", "arguments", "code", "words"),
     [
