@@ -8,7 +8,7 @@ command line, also while the agent runs or is down. It decides nothing.
 from __future__ import annotations
 
 import json
-import secrets
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -122,7 +122,7 @@ class State:
         """Identifies the numbering: made once with the file, so that consumers notice a restart of `seq`."""
         epoch = self.meta("epoch")
         if epoch is None:
-            epoch = secrets.token_hex(8)
+            epoch = os.urandom(8).hex()
             self.set_meta("epoch", epoch)
             self.set_meta("schema", str(SCHEMA_VERSION))
         return epoch

@@ -8,7 +8,7 @@
 It makes supervisord quick (extension_loop), its children's lives safe (extension_child), tells in the events how a
 process ended, and adds the RPC methods `hiveot.status`, `hiveot.start` and `hiveot.version`. Without it everything
 works, slower and with less detail. If a part of supervisord that it uses is not what it expects, it steps aside: a
-short poll time-out and one warning. Every callback catches everything, because an exception in one would end supervisord.
+short poll time-out and one warning. Every callback catches everything: an exception would end supervisord.
 
 Standard library and supervisor only. Facts: Supervisor 4.3.0's source; also runs in 4.2.5.
 """
@@ -202,21 +202,21 @@ class RpcInterface:
         """
         return f"{__version__} {self._mode}"
 
-    def start(self, names: list[str]) -> list[str]:
+    def start(self, names: list[str]) -> str:
         """Start several processes, in this order, in one turn of the loop
 
         @param array names Process names (or ``group:name``)
-        @return array result  for each an empty text, or as in a fault: ``CODE TEXT``
+        @return string result  for each a line: empty, or as in a fault ``CODE TEXT``
         """
-        return [self._start(name) for name in names]
+        return "\n".join(self._start(name) for name in names)
 
     def _start(self, name: str) -> str:
         try:
             self._stock.startProcess(name, False)
         except xmlrpc.RPCError as fault:
-            return f"{fault.code} {fault.text}"
+            return f"{fault.code} {' '.join(fault.text.split())}"
         except Exception as error:  # noqa: BLE001  (what of the others comes must be told)
-            return f"{xmlrpc.Faults.FAILED} {error}"
+            return f"{xmlrpc.Faults.FAILED} {' '.join(str(error).split())}"
         return ""
 
     def status(self) -> str:

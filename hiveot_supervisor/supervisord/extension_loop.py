@@ -137,7 +137,7 @@ class Loop:
 
     def on_event(self, event: Any) -> None:
         """Any supervisord event: remember when a turn of the loop has to look at the process again."""
-        process = getattr(event, "process", None)
+        process: Any = getattr(event, "process", None)
         state = getattr(process, "state", None)
         if process is None or self.options.mood < Mood.RUNNING:
             self.kicked = True

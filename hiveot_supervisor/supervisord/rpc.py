@@ -1,8 +1,7 @@
 """supervisord's XML-RPC over its unix socket: typed requests, typed answers, errors for people.
 
 Every request returns at once; what comes of it is told by events (or seen in the next snapshot). Nothing is ever
-asked with wait=True: supervisord spins a whole core while it waits for a stop. xmlrpc.client (38 ms of import) is
-only loaded with the first request.
+asked with wait=True: supervisord spins a whole core while it waits for a stop.
 """
 
 from __future__ import annotations
@@ -11,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hiveot_supervisor.errors import SupervisordFault, SupervisordUnreachable
+from hiveot_supervisor.errors import HiveotError, SupervisordFault, SupervisordUnreachable
+from hiveot_supervisor.supervisord import wire
 from hiveot_supervisor.supervisord.answers import ConfigChange, ProcessInfo, Tail, from_struct, parse_mood, parse_status
 from hiveot_supervisor.supervisord.states import Fault, Mood
 from hiveot_supervisor.supervisord.transport import Transport, clear_stale
@@ -90,7 +90,7 @@ class SupervisordClient:
         """Start processes in this order; with our extension in one request. Returns the faults by name."""
         if len(names) > 1 and self._extension:
             try:
-                answers = self._call("hiveot.start", list(names))
+                answers = self._call("hiveot.start", list(names)).split("\n")
                 return {n: _fault(*found, (n,)) for n, a in zip(names, answers, strict=True) if (found := _told(a))}
             except SupervisordFault as fault:
                 if fault.code != Fault.UNKNOWN_METHOD:
@@ -169,23 +169,29 @@ class SupervisordClient:
             return None
 
     def _call(self, method: str, *params: Any) -> Any:
-        import xmlrpc.client
-        from xml.parsers.expat import ExpatError
-
         connections = self._transport.connections
-        body = self._transport.post(xmlrpc.client.dumps(params, method).encode())
+        body = self._transport.post(wire.request(method, params))
         if self._transport.connections != connections:
             self._extension = True  # it may be another supervisord than before
         try:
-            return xmlrpc.client.loads(body)[0][0]
-        except xmlrpc.client.Fault as fault:
-            raise _fault(fault.faultCode, fault.faultString, params) from None
-        except (ExpatError, xmlrpc.client.ResponseError, ValueError, LookupError, TypeError) as error:
-            raise SupervisordUnreachable(
+            return wire.answer(body)
+        except Exception as error:
+            raise self._refusal(error, params) from error
+
+    def _refusal(self, error: Exception, params: tuple[Any, ...]) -> HiveotError | Exception:
+        """What an answer that is none means: a fault, or that nobody speaks XML-RPC there."""
+        import xmlrpc.client
+        from xml.parsers.expat import ExpatError
+
+        if isinstance(error, xmlrpc.client.Fault):
+            return _fault(error.faultCode, error.faultString, params)
+        if isinstance(error, (ExpatError, xmlrpc.client.ResponseError, ValueError, LookupError, TypeError)):
+            return SupervisordUnreachable(
                 "what answers is not supervisord",
                 why=f"no XML-RPC from {self.path} ({error!r})",
                 hint="stop what listens there, or use another home",
-            ) from error
+            )
+        return error
 
 
 def _told(answer: str) -> tuple[int, str] | None:
