@@ -4,6 +4,7 @@
 #   DIR=home            the home folder of `make run`
 #   PORT=8883           the hub's port in a home that `make run` makes
 #   PYTEST_ARGS="-k x"  more words for pytest
+#   QUICK=1, DOCS=1     of bench: two minutes instead of a quarter of an hour; write the figures into docs/benchmarks.md
 #   JOBS=3              test processes (default: one more than cores, as most tests wait for something)
 
 DIR ?= home
@@ -33,10 +34,8 @@ lint: $(VENV)/.dev ## style, format and types
 	$(BIN)/mypy
 	$(BIN)/mypy --strict $(PROGRAMS)
 
-bench: $(VENV)/.dev ## the figures of the documentation, measured here
-	@for script in $(filter-out %/chaos.py,$(wildcard benchmarks/*.py)); do \
-	    echo "== $$script"; $(BIN)/python "$$script" || exit; \
-	done
+bench: $(VENV)/.bench ## the launcher beside other process managers; DOCS=1 writes docs/benchmarks.md, QUICK=1 is a short form
+	@$(BIN)/python benchmarks/versus.py $(if $(QUICK),--quick) $(if $(DOCS),--docs docs/benchmarks.md)
 
 clean: ## remove .venv and caches; homes stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
@@ -54,12 +53,16 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@$(PIP_INSTALL) --editable '.[dev]'
 	@touch $@ $(VENV)/.hub
 
+$(VENV)/.bench: pyproject.toml $(VENV)/.dev | $(BIN)/python
+	@$(PIP_INSTALL) --editable '.[dev,bench]'
+	@touch $@ $(VENV)/.dev $(VENV)/.hub
+
 # a .venv does not survive being moved or copied
 PLACE := $(shell cat $(VENV)/.place 2>/dev/null)
 ifneq ($(PLACE),)
 ifneq ($(PLACE),$(CURDIR))
 $(BIN)/python: FORCE
-$(VENV)/.hub $(VENV)/.dev: FORCE
+$(VENV)/.hub $(VENV)/.dev $(VENV)/.bench: FORCE
 endif
 endif
 

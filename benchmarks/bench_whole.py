@@ -1,6 +1,6 @@
 """The whole launcher with N sleeping plugins: start, latencies, list, stop, memory and idle CPU, on this machine.
 
-Usage: python benchmarks/bench_whole.py [N]    (default 50)
+Usage: python benchmarks/bench_whole.py [N…]    (default 50)
 """
 
 from __future__ import annotations
@@ -142,8 +142,7 @@ def stop(made: Home) -> None:
     row("SIGTERM of supervisord -> everything gone", f"{time.monotonic() - begin:6.2f} s")
 
 
-def main() -> int:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 50
+def measure(count: int) -> None:
     names = [f"plugin{n:04d}" for n in range(count)]
     with home(settings="startWait: 0\nrestart: {delay: 100ms, limit: 100ms, jitter: 0%}\n") as made:
         for name in names:
@@ -158,6 +157,11 @@ def main() -> int:
         row("events journalled as started", f"{len(events)}")
         json.dumps(events[-1])
         stop(made)
+
+
+def main() -> int:
+    for count in [int(word) for word in sys.argv[1:]] or [50]:
+        measure(count)
     return 0
 
 

@@ -11,7 +11,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from hiveot_supervisor.agent.inbox import Provisioned
 from hiveot_supervisor.agent.table import Entry, Gate
