@@ -143,6 +143,7 @@ class Agent:
         """At the start: an agent that comes back to the same supervisord need not wait for the hub again."""
         self.released = released_before and self.state.meta(_RELEASED) == "yes"
         self.state.set_meta(_RELEASED, "yes" if self.released else "no")
+        self.state.set_alarm("")
 
     def watch(self, entry: Entry) -> None:
         """Look until the program of its process is executed; after that it is only asked for its health."""
@@ -277,7 +278,12 @@ class Agent:
             entry.note = "its credentials are being made"
             self.prepare(entry.plugin.id)
         else:
-            self.teller.tell(self.table.waiting(entry, "the hub does not answer; it has no credentials yet", now))
+            who = "the hub's account service" if self.hub.connected else "the hub"
+            self.teller.tell(self.table.waiting(entry, f"{who} does not answer; it has no credentials yet", now))
+
+    def awaits_accounts(self, entry: Entry) -> bool:
+        """It waits for credentials that a hub which has just come up will soon give."""
+        return entry.intent is not None and self.hub.connected and not self.hub_ready
 
     def prepare(self, plugin_id: str) -> None:
         """Have the credentials of a plugin made in the background."""
@@ -365,6 +371,7 @@ class Agent:
 
     def hub_connected(self) -> None:
         """Everything that a hub may have forgotten is told again: TD, permissions, then properties and the outbox."""
+        self.state.set_alarm("")
         self.teller.forget_told()
         self.hub.publish_td(self.teller.describe(things.launcher_thing(iso8601(self.clock.wall()))))
         self.hub.set_permissions(things.THING_ID, things.ALLOW)
@@ -388,6 +395,7 @@ class Agent:
     def hub_lost(self, reason: str) -> None:
         self.hub_ready = False
         self.publisher.disconnected()
+        self.state.set_alarm(f"no connection to the hub: {reason}; events wait")
         log.warning("hub: %s", reason)
 
     def provisioned(self, plugin_id: str, error: str, retry: bool) -> None:
@@ -441,6 +449,7 @@ class Agent:
         waited = mono - self._started_at
         if not self.released and waited >= self.launcher.runtime_timeout:
             self._set_released()
+            self.state.set_alarm(f"no hub answers at {self.launcher.hub.url}; events wait")
             log.error("no hub for %.0f s; starting the plugins that have their credentials", waited)
 
     def _set_released(self) -> None:

@@ -11,7 +11,7 @@ from hiveot_supervisor.agent import things
 from hiveot_supervisor.agent.core import Agent, stray_text
 from hiveot_supervisor.agent.inbox import Probed
 from hiveot_supervisor.agent.limits import Exceeded, judge
-from hiveot_supervisor.agent.monitor import Usage
+from hiveot_supervisor.agent.samples import Usage
 from hiveot_supervisor.agent.strays import Stray
 from hiveot_supervisor.agent.table import Entry
 from hiveot_supervisor.clock import iso8601

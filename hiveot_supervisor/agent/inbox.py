@@ -56,9 +56,18 @@ class Provisioned:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The hub took an outbox row (or not: `error`; `refused`: it will not take it on this connection)."""
+    """The hub took an event (or not: `error`; `refused`: it will not take it on this connection)."""
 
     seq: int
+    error: str = ""
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PropertyDelivered:
+    """The hub took a property value (`properties.Waiting.id`), or not, as in `Delivered`."""
+
+    id: int
     error: str = ""
     refused: bool = False
 

@@ -1,9 +1,12 @@
-"""Sends the outbox to the hub: in order of `seq`, a bounded window at a time, only while connected.
+"""Sends the outbox to the hub: events in order of `seq`, a bounded window at a time, only while connected.
 
 A row is forgotten when the hub has acknowledged it and everything before it. When durable consumers have announced
 themselves (`hiveot/ack/…`), the hub's acknowledgement is no proof: rows are kept until all of those have stored them,
 and sent again when they do not get on. After a crash everything that may be missing is sent again, in order, with the
 same epoch and seq. An event that the hub refuses is kept aside until the next connection; it holds up nobody.
+
+A property value goes out after the events that were there when it was put in, in a window of its own, so that events
+never wait behind values. It is forgotten when the hub has acknowledged it.
 """
 
 from __future__ import annotations
@@ -14,8 +17,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from hiveot_supervisor.agent.inbox import Delivered
-from hiveot_supervisor.agent.state import Event, State
+from hiveot_supervisor.agent.inbox import Delivered, PropertyDelivered
+from hiveot_supervisor.agent.state import GAP, Event, State
 from hiveot_supervisor.clock import iso8601
 from hiveot_supervisor.errors import HubUnavailable
 from hiveot_supervisor.hub.client import HubClient
@@ -23,7 +26,7 @@ from hiveot_supervisor.hub.client import HubClient
 log = logging.getLogger(__name__)
 
 WINDOW = 20
-"""Events under way at once."""
+"""Events under way at once, and property values."""
 
 RETRY = 1.0
 """Seconds to wait after a delivery failed although the connection is there."""
@@ -37,7 +40,7 @@ _CONSUMERS = "consumers"
 class Publisher:
     """The outbox drain; used by the main loop only."""
 
-    def __init__(self, state: State, hub: HubClient, put: Callable[[Delivered], None]) -> None:
+    def __init__(self, state: State, hub: HubClient, put: Callable[[Delivered | PropertyDelivered], None]) -> None:
         self._state = state
         self._hub = hub
         self._put = put
@@ -45,6 +48,9 @@ class Publisher:
         self._inflight: dict[int, bool] = {}
         self._refused: set[int] = set()
         self._pending = state.backlog() > 0
+        self._told = 0
+        self._telling: set[int] = set()
+        self._untold = state.properties.count() > 0
         self._consumers: dict[str, int] = json.loads(state.meta(_CONSUMERS) or "{}")
         self._not_before = 0.0
         self._resend_at: float | None = None
@@ -54,6 +60,10 @@ class Publisher:
     @property
     def idle(self) -> bool:
         """Nothing waits to be sent and nothing is under way."""
+        return self._events_idle and not self._untold and not self._telling
+
+    @property
+    def _events_idle(self) -> bool:
         return not self._pending and not self._inflight
 
     @property
@@ -62,8 +72,17 @@ class Publisher:
         return len(self._refused)
 
     def added(self) -> None:
-        """There is something new in the outbox."""
+        """There is a new event in the outbox."""
         self._pending = True
+
+    def put_property(self, thing: str, name: str, value: Any, *, lasting: bool = True) -> None:
+        """Have a property value sent; lasting: even if this process ends before that."""
+        self._state.put_property(thing, name, value, lasting=lasting)
+        self._untold = True
+
+    def forget_properties(self, thing: str) -> None:
+        """The Thing is gone: what waits to be told about it is out of date."""
+        self._state.properties.forget(thing)
 
     def connected(self) -> None:
         """Begin (again) from the first row that is not acknowledged."""
@@ -74,12 +93,14 @@ class Publisher:
     def disconnected(self) -> None:
         self.open = False
         self._inflight.clear()
+        self._telling.clear()
 
     def _restart(self) -> None:
         self._not_before = 0.0
-        self._sent = 0
+        self._sent = self._told = 0
         self._inflight.clear()
-        self._pending = True
+        self._telling.clear()
+        self._pending = self._untold = True
         self._resend_at = None
 
     def drain(self, mono: float) -> float | None:
@@ -98,21 +119,37 @@ class Publisher:
                 self._sent = row.seq
                 if row.seq not in self._refused:
                     self._send(row)
+        if self._untold and len(self._telling) < WINDOW:
+            self._tell()
         self._watch_consumers(mono)
         return self._resend_at
 
     def _send(self, row: Event) -> None:
         self._inflight[row.seq] = False
+        numbers = {"seq": row.seq, "epoch": self._state.epoch}
+        # in the value as well, because not every hub's envelope has a place for them
+        value = {**row.value, **numbers} if isinstance(row.value, dict) and row.name != GAP else row.value
         future = self._hub.publish_event(
-            row.thing, row.name, row.value, seq=row.seq, epoch=self._state.epoch, created=iso8601(row.time)
+            row.thing, row.name, value, seq=row.seq, epoch=self._state.epoch, created=iso8601(row.time)
         )
-        future.add_done_callback(self._report(row.seq))
+        future.add_done_callback(self._report(Delivered, row.seq))
 
-    def _report(self, seq: int) -> Callable[[Future[None]], None]:
+    def _tell(self) -> None:
+        """Send the property values whose turn it is: all events before them are on their way."""
+        up_to = self._sent if self._pending else self._state.last_seq
+        rows = self._state.properties.waiting(self._told, up_to, WINDOW - len(self._telling))
+        self._untold = bool(rows) or self._pending
+        for row in rows:
+            self._told = row.id
+            self._telling.add(row.id)
+            future = self._hub.publish_property(row.thing, row.name, row.value)
+            future.add_done_callback(self._report(PropertyDelivered, row.id))
+
+    def _report(self, item: type[Delivered] | type[PropertyDelivered], number: int) -> Callable[[Future[None]], None]:
         def done(future: Future[None]) -> None:
             error = future.exception()
             refused = error is not None and not isinstance(error, HubUnavailable)
-            self._put(Delivered(seq, str(error) if error else "", refused))
+            self._put(item(number, str(error) if error else "", refused))
 
         return done
 
@@ -123,6 +160,9 @@ class Publisher:
         if item.refused:
             log.error("the hub refuses event %d: %s", item.seq, item.error)
             self._refused.add(item.seq)
+            self._state.set_alarm(
+                f"the hub refuses events of the launcher: {item.error}; are its rights as they should be?"
+            )
             del self._inflight[item.seq]
         elif item.error:
             log.info("event %d is sent again: %s", item.seq, item.error)
@@ -132,6 +172,20 @@ class Publisher:
         else:
             self._inflight[item.seq] = True
         self._forget_prefix()
+
+    def told(self, item: PropertyDelivered, mono: float) -> None:
+        """Take note of what became of a property value. One that is refused is given up: it is told anew anyway."""
+        if item.id not in self._telling:
+            return
+        if item.error and not item.refused:
+            log.info("a property is told again: %s", item.error)
+            self._restart()
+            self._not_before = mono + RETRY
+            return
+        if item.refused:
+            log.error("the hub refuses a property: %s", item.error)
+        self._telling.discard(item.id)
+        self._state.properties.acknowledged([item.id])
 
     def _forget_prefix(self) -> None:
         done = []
@@ -169,7 +223,7 @@ class Publisher:
 
     def _watch_consumers(self, mono: float) -> None:
         """Plan the next resend while consumers lack something that the hub has taken."""
-        lacking = self._consumers and self.idle and self._state.backlog() > len(self._refused)
+        lacking = self._consumers and self._events_idle and self._state.backlog() > len(self._refused)
         if not lacking:
             self._resend_at = None
         elif self._resend_at is None:

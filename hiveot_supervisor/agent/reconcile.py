@@ -35,6 +35,8 @@ def begin(agent: Agent, snapshot: Iterable[ProcessInfo], *, same_boot: bool) -> 
             attempted = same_boot and record is not None and record.attempted
             want_at_boot(entry, attempted=attempted)
             agent.teller.save(entry)
+    for gone in records.keys() - agent.table.entries.keys():
+        agent.teller.removed(gone)  # taken out of launcher.yaml while we were away
 
 
 def resync(agent: Agent, snapshot: Iterable[ProcessInfo]) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from hiveot_supervisor.agent import things
 from hiveot_supervisor.agent.core import Agent
+from hiveot_supervisor.agent.loglines import tail
 from hiveot_supervisor.agent.plugin_things import ACTIONS, PREFIX
 from hiveot_supervisor.agent.table import Entry
 from hiveot_supervisor.errors import HubError
@@ -30,6 +31,9 @@ _ENDED = frozenset({PluginState.FAILED, PluginState.BACKOFF, PluginState.EXITED,
 START_TIMEOUT = 60.0
 ANSWER_TIMEOUT = 1.0
 """Seconds for the hub to take the last answer before it is stopped."""
+
+LOG_SIZE = 200_000
+"""Characters of a log in one answer; a message may have 1 MB."""
 
 MAX_PENDING = 200
 """Requests that may wait for their outcome at once; more are refused."""
@@ -65,6 +69,7 @@ class Requests:
             "restartPlugin": self._restart,
             "enablePlugin": lambda r, v: self._set_enabled(r, v, True),
             "disablePlugin": lambda r, v: self._set_enabled(r, v, False),
+            "getPluginLog": self._log,
             "startAllPlugins": self._start_all,
             "stopAllPlugins": self._stop_all,
         }
@@ -94,7 +99,8 @@ class Requests:
                 raise Refused(f"'running' expects true or false, not {request.input!r:.60}")
             return ("startPlugin" if request.input else "stopPlugin"), plugin_id
         if request.operation == "invokeaction" and request.name in ACTIONS:
-            return ACTIONS[request.name], plugin_id
+            name = ACTIONS[request.name]
+            return name, {"pluginID": plugin_id, "lines": request.input} if name == "getPluginLog" else plugin_id
         raise Refused(f"unknown action '{request.name:.80}'; the actions are {', '.join(ACTIONS)}")
 
     def _own_action(self, request: Request) -> str:
@@ -171,6 +177,21 @@ class Requests:
         self._agent.set_enabled(entry, enabled, request.sender)
         self._agent.hub.respond(request, self.info(entry))
 
+    def _log(self, request: Request, value: Any) -> None:
+        asked = value if isinstance(value, dict) else {"pluginID": value}
+        entry = self._entry(request, asked.get("pluginID"))
+        count = asked.get("lines")
+        if count is None:
+            count = things.LOG_LINES
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise Refused(
+                f"'{request.name}' expects a number of lines from 1 to {things.MAX_LOG_LINES}, not {count!r:.60}"
+            )
+        lines = tail(entry.plugin, min(count, things.MAX_LOG_LINES), LOG_SIZE)
+        if lines is None:
+            raise Refused(f"{self._name(entry)} has no log file; logPlugins is off for it")
+        self._agent.hub.respond(request, lines)
+
     def _start_all(self, request: Request, _: Any) -> None:
         self._agent.want_all()
         self._await(request, list(self._agent.table.plugins), starting=True, single=False)
@@ -239,6 +260,8 @@ class Requests:
         if entry.state in _ENDED and entry.intent is None:
             pending.failures[entry.plugin.id] = f"{entry.plugin.id}: {entry.note or entry.state.value}"
             return True
+        if entry.state is PluginState.WAITING and self._agent.awaits_accounts(entry):
+            return False
         if entry.state is PluginState.WAITING:
             pending.failures[entry.plugin.id] = f"{entry.plugin.id} waits: {entry.note}"
             return True

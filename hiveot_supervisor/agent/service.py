@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from hiveot_supervisor.agent.inbox import (
     HubUp,
     Present,
     Probed,
+    PropertyDelivered,
     Provisioned,
     Reported,
     Signalled,
@@ -217,6 +219,7 @@ class Service:
             with self.state.transaction():
                 work()
         except StateError as error:
+            self.agent.teller.forget_told()
             if time.monotonic() > self._complain_at:
                 self._complain_at = time.monotonic() + 60.0
                 log.error("%s", error)
@@ -247,6 +250,8 @@ class Service:
                 self.agent.provisioned(plugin, error, retry)
             case Delivered():
                 self.agent.publisher.delivered(item, time.monotonic())
+            case PropertyDelivered():
+                self.agent.publisher.told(item, time.monotonic())
             case Present(client, online):
                 (self.probes.present.add if online else self.probes.present.discard)(client)
             case Stored(consumer, value):
@@ -289,10 +294,8 @@ class Service:
         self.agent.end_escaped(escaped(foreign, str(self.paths.home), up))
         strays = find_strays(self.agent.launcher.plugins, foreign, str(self.paths.home))
         self.health.sampled(usage, strays)
-        plugins = {
-            name: {"pid": roots[name], "cpu": u.cpu, "rss": u.rss, "processes": u.processes}
-            for name, u in usage.items()
-        }
+        self.state.samples.add(usage, mono=mono, wall=time.time())
+        plugins = {name: {"pid": roots[name], **asdict(used)} for name, used in usage.items()}
         target = self.paths.run / "samples.json"
         fresh = target.with_suffix(".new")
         try:

@@ -1,8 +1,9 @@
 """The agent's memory: one SQLite file that survives crashes (WAL, synchronous=FULL).
 
 Plugin rows (enabled, counters, last exit), the journal of the last events, and the outbox of what the hub has not yet
-acknowledged; a state change and its events are one transaction. Only the agent writes. `read_only` opens it for the
-command line, also while the agent runs or is down. It decides nothing.
+acknowledged (events here, property values in `properties`), and the resource history (`samples`); a state change and
+what is told of it are one transaction. Only the agent writes. `Reader` opens it for the command line, also while the
+agent runs or is down. It decides nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from hiveot_supervisor.agent import properties, samples
 from hiveot_supervisor.errors import HiveotError
 
 SCHEMA_VERSION = 1
@@ -26,6 +28,7 @@ OUTBOX_BYTES = 64_000_000
 GAP = "gap"
 """Name of the event that stands for events which had to be dropped; its value is {"first": seq, "last": seq}."""
 
+_ALARM = "alarm"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS plugin (id TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT;
@@ -37,6 +40,7 @@ CREATE TABLE IF NOT EXISTS outbox (
     value TEXT NOT NULL
 ) STRICT;
 """
+_ALL = _SCHEMA + properties.SCHEMA + samples.SCHEMA
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,8 @@ class State:
         except OSError as error:
             raise _unusable(path, error) from error
         self.epoch = self._epoch()
+        self.properties = properties.Properties(self._db)
+        self.samples = samples.SampleRing(self._db)
         self._count()
 
     def _open(self) -> sqlite3.Connection:
@@ -114,7 +120,7 @@ class State:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
         # one transaction: a reader that finds the first table must find all
-        db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}COMMIT;")
+        db.executescript(f"BEGIN IMMEDIATE;{_ALL}COMMIT;")
         db.execute("SELECT COUNT(*) FROM plugin").fetchone()
         return db
 
@@ -151,6 +157,8 @@ class State:
     def _count(self) -> None:
         totals = "SELECT COUNT(*), COALESCE(SUM(LENGTH(value)), 0) FROM outbox"
         self._rows, self._bytes = self._db.execute(totals).fetchone()
+        given = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
+        self.last_seq = int(given[0]) if given else 0
 
     def meta(self, key: str) -> str | None:
         row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
@@ -159,6 +167,11 @@ class State:
     def set_meta(self, key: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
+    def set_alarm(self, text: str) -> None:
+        """What is wrong with the agent's connection, for people who look at the list; empty when nothing is."""
+        if self.meta(_ALARM) != text:
+            self.set_meta(_ALARM, text)
+
     def records(self) -> dict[str, Record]:
         """All plugin records by ID."""
         return _records(self._db)
@@ -166,6 +179,11 @@ class State:
     def save(self, record: Record) -> None:
         row = (record.id, json.dumps(asdict(record)))
         self._db.execute("INSERT OR REPLACE INTO plugin VALUES (?, ?)", row)
+
+    def forget(self, plugin_id: str) -> None:
+        """Drop a plugin's row and resource history; the journal keeps what happened."""
+        self._db.execute("DELETE FROM plugin WHERE id = ?", (plugin_id,))
+        self._db.execute("DELETE FROM sample WHERE plugin = ?", (plugin_id,))
 
     def append(self, event: Event) -> Event:
         """Number an event and put it into journal and outbox."""
@@ -180,6 +198,7 @@ class State:
                 "INSERT INTO journal VALUES (?, ?, ?, ?, ?)", (seq, event.time, event.name, event.plugin, value)
             )
             self._db.execute("DELETE FROM journal WHERE seq <= ?", (seq - JOURNAL_ROWS,))
+            self.last_seq = seq
             self._rows += 1
             self._bytes += len(value)
             if self._rows > self.max_rows or self._bytes > self.max_bytes:
@@ -199,6 +218,14 @@ class State:
         self._db.execute("UPDATE outbox SET name = ?, value = ? WHERE seq = ?", (GAP, gap, last))
         self._rows -= len(rows) - 1
         self._bytes += len(gap) - sum(len(value) for _, _, value in rows)
+
+    def put_property(self, thing: str, name: str, value: Any, *, lasting: bool = True) -> None:
+        """Have a property value sent after the events so far; `lasting`: also if this process ends before that."""
+        self.properties.put(thing, name, value, after=self.last_seq, lasting=lasting)
+
+    def last_seqs(self) -> dict[str, int]:
+        """seq of the last event about each plugin, as far as the journal goes back."""
+        return dict(self._db.execute("SELECT plugin, MAX(seq) FROM journal GROUP BY plugin"))
 
     def unsent(self, after: int, limit: int) -> list[Event]:
         """Outbox rows with seq > after, in order."""
@@ -248,6 +275,11 @@ class Reader:
     def records(self) -> dict[str, Record]:
         return _records(self._db)
 
+    def alarm(self) -> str:
+        """What is wrong with the agent's connection to the hub; empty when nothing is."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (_ALARM,)).fetchone()
+        return str(row[0]) if row else ""
+
     def events(self, *, after: int = 0, last: int | None = None) -> list[Event]:
         """Journal rows with seq > after, oldest first; only the newest `last` of them when given."""
         rows = self._db.execute(
@@ -255,6 +287,10 @@ class Reader:
             (after, -1 if last is None else last),
         ).fetchall()
         return [Event(t, name, plugin, json.loads(v), seq) for seq, t, name, plugin, v in reversed(rows)]
+
+    def history(self, plugin_id: str) -> list[samples.Minute]:
+        """The resource history of a plugin, oldest first."""
+        return samples.history(self._db, plugin_id)
 
     def close(self) -> None:
         self._db.close()

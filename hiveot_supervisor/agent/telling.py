@@ -12,16 +12,15 @@ from collections.abc import Callable
 from typing import Any
 
 from hiveot_supervisor.agent import things
-from hiveot_supervisor.agent.monitor import Usage
+from hiveot_supervisor.agent.loglines import tail
 from hiveot_supervisor.agent.plugin_things import Board
 from hiveot_supervisor.agent.publisher import Publisher
+from hiveot_supervisor.agent.samples import Usage
 from hiveot_supervisor.agent.state import Event, State
 from hiveot_supervisor.agent.table import Entry, Exit, Now, Table, Transition, to_record
 from hiveot_supervisor.clock import Clock, iso8601
 from hiveot_supervisor.hub.client import HubClient
 from hiveot_supervisor.hub.thing import Thing
-from hiveot_supervisor.model import Cause
-from hiveot_supervisor.supervisord.logfiles import last_lines
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +52,8 @@ class Teller:
         self._hub = hub
         self._publisher = publisher
         self._clock = clock
-        self._board = Board(hub, self.device, token_expires, describe)
+        self._board = Board(hub, publisher, self.device, token_expires, describe, self._number)
+        self._last = state.last_seqs()
         self._dirty: set[str] = set()
         self._counts: tuple[int, int] | None = None
 
@@ -73,19 +73,25 @@ class Teller:
             if not entry.managed:
                 return
             if transition.event:
-                self._state.append(Event(now.wall, transition.event, transition.plugin, transition.plugin))
+                self._append(Event(now.wall, transition.event, transition.plugin, transition.plugin))
             change = self._change(transition, entry, now)
             if inferred:
                 change["inferred"] = True
-            self._state.append(Event(now.wall, things.STATE_CHANGED, transition.plugin, change))
+            self._append(Event(now.wall, things.STATE_CHANGED, transition.plugin, change))
+
+    def _append(self, event: Event) -> None:
+        self._last[event.plugin] = self._state.append(event).seq
         self._publisher.added()
+
+    def _number(self, plugin_id: str) -> tuple[int, str]:
+        """seq of the last event about a plugin, and the epoch of that numbering."""
+        return self._last.get(plugin_id, 0), self._state.epoch
 
     def event(self, name: str, plugin_id: str, **members: Any) -> None:
         """Queue an event about a plugin; ID, device and time are added."""
         now = self._clock.wall()
         value = {"pluginID": plugin_id, **members, "device": self.device, "time": iso8601(now)}
-        self._state.append(Event(now, name, plugin_id, value))
-        self._publisher.added()
+        self._append(Event(now, name, plugin_id, value))
 
     def save(self, entry: Entry) -> None:
         """Store an entry that changed without a transition."""
@@ -109,7 +115,7 @@ class Teller:
             "nextTry": None if entry.next_try is None else iso8601(now.wall + entry.next_try - now.mono),
             "note": entry.note or None,
             "ready": True if entry.ready else None,
-            "lastLog": last_log(entry) if stopped else None,
+            "lastLog": tail(entry.plugin, LAST_LOG_LINES, LAST_LOG_SIZE) if stopped else None,
             "device": self.device,
             "time": iso8601(now.wall),
         }
@@ -138,6 +144,8 @@ class Teller:
         self._dirty.clear()
         now = self._now()
         self._board.publish(changed, gone, self.usage.get, now.wall, now.mono)
+        for name in gone:
+            self._state.forget(name)
         self._publish_counts()
 
     def _publish_counts(self) -> None:
@@ -145,24 +153,9 @@ class Teller:
         counts = (len(plugins), sum(e.running for e in plugins))
         if counts != self._counts:
             self._counts = counts
-            self._hub.publish_property(things.THING_ID, "nrPlugins", counts[0])
-            self._hub.publish_property(things.THING_ID, "nrRunning", counts[1])
+            self._publisher.put_property(things.THING_ID, "nrPlugins", counts[0])
+            self._publisher.put_property(things.THING_ID, "nrRunning", counts[1])
 
     def removed(self, plugin_id: str) -> None:
-        """A plugin is no longer configured."""
+        """A plugin is no longer configured: its Thing and what is remembered of it go, when the hub can be told."""
         self._dirty.add(plugin_id)
-
-
-def last_log(entry: Entry) -> list[str] | None:
-    """What a plugin that failed said last: bounded in lines and size, valid UTF-8, no control characters."""
-    if entry.plugin.log_file is None or entry.cause not in (Cause.CRASH, Cause.LIMIT, Cause.PROBE):
-        return None
-    lines: list[str] = []
-    left = LAST_LOG_SIZE
-    for line in reversed(last_lines(entry.plugin.log_file, LAST_LOG_LINES)):
-        clean = "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in line[:left])
-        lines.insert(0, clean)
-        left -= len(clean)
-        if left <= 0:
-            break
-    return lines

@@ -50,6 +50,8 @@ def _record(title: str, **members: Schema) -> Schema:
 _PLUGIN_ID = text("Plugin ID")
 _INFO = Schema(DataType.OBJECT, "Plugin status", ref="PluginInfo")
 _DEVICE = text("Device", "Host name")
+_SEQ = whole("Number", "Of the event; grows by one with each")
+_EPOCH = text("Epoch", "Of the numbering; another one when it has begun anew")
 
 PLUGIN_INFO = Schema(
     DataType.OBJECT,
@@ -93,6 +95,8 @@ _STATE_CHANGE = _record(
     inferred=flag("Inferred", "Nobody saw it happen; found out later"),
     device=_DEVICE,
     time=text("Time", "When it happened, ISO 8601"),
+    seq=_SEQ,
+    epoch=_EPOCH,
 )
 
 _LIMIT = _record(
@@ -105,6 +109,8 @@ _LIMIT = _record(
     action=text("Action", "event or restart"),
     device=_DEVICE,
     time=text("Time", "When it happened, ISO 8601"),
+    seq=_SEQ,
+    epoch=_EPOCH,
 )
 
 _STRAY = _record(
@@ -115,7 +121,13 @@ _STRAY = _record(
     detected=text("Detected", "manual"),
     device=_DEVICE,
     time=text("Time", "When it was noticed, ISO 8601"),
+    seq=_SEQ,
+    epoch=_EPOCH,
 )
+
+LOG_LINES, MAX_LOG_LINES = 100, 1000
+LINES = whole("Lines", "How many of the last lines, 100 without a number, 1000 at most")
+LOG = Schema(DataType.ARRAY, "Log", "Oldest line first", items=text("Line"))
 
 
 def _control(title: str, description: str) -> Action:
@@ -139,6 +151,16 @@ ACTIONS: dict[str, Action] = {
     "restartPlugin": _control("Restart plugin", "Stop and start one plugin"),
     "enablePlugin": _control("Enable plugin", "Start it at every start"),
     "disablePlugin": _control("Disable plugin", "Do not start it by itself"),
+    "getPluginLog": Action(
+        "Get log",
+        "The last lines of a plugin's log: of the plugin with this ID, or an object that says how many",
+        _record("Which log", pluginID=_PLUGIN_ID, lines=LINES),
+        LOG,
+        safe=True,
+        idempotent=True,
+        right=Right.READ,
+        at_type=FUNCTION,
+    ),
     "startAllPlugins": Action("Start all", "Start all known plugins in order", right=Right.CONFIG, at_type=FUNCTION),
     "stopAllPlugins": Action(
         "Stop all",

@@ -31,16 +31,16 @@ def run(args: Namespace) -> int:
     chosen = {p.id for p in home.select(args.names)} if args.names else None
     color = use_color(args.color, sys.stdout)
     reader = _open(home, Reader, wait=args.follow)
-    last, batch = 0, reader.events(last=max(0, args.last))
+    last, batch, first = 0, reader.events(), True
     while True:
         wanted = [e for e in batch if (chosen is None or e.plugin in chosen) and (not args.type or e.name in args.type)]
         if args.json:
-            for event in wanted:
-                print(json.dumps(eventlines.as_json(event), ensure_ascii=False), flush=True)
+            lines = [json.dumps(eventlines.as_json(event), ensure_ascii=False) for event in wanted]
         else:
-            for line in eventlines.lines(wanted, color=color, verbose=args.verbose):
-                print(line, flush=True)
-        last = batch[-1].seq if batch else last
+            lines = list(eventlines.lines(wanted, color=color, verbose=args.verbose))
+        for line in lines[max(0, len(lines) - max(0, args.last)) :] if first else lines:
+            print(line, flush=True)
+        last, first = batch[-1].seq if batch else last, False
         if not args.follow:
             return ExitCode.OK
         if not pause(POLL):

@@ -49,8 +49,11 @@ def run(args: Namespace) -> int:
     else:
         print_table(views, args.color)
     agent = (processes or {}).get(AGENT)
-    if agent is not None and agent.pid == 0 and not args.quiet:
-        say("note: the agent is stopped: no restarts, no events; start it with: supervisorctl start launcher")
+    if agent is not None and not args.quiet:
+        if agent.pid == 0:
+            say("note: the agent is stopped: no restarts, no events; start it with: supervisorctl start launcher")
+        elif alarm := home.alarm():
+            say(f"note: {printable(alarm)}")
     if problem is not None:
         say(f"note: {problem}" if not args.quiet else "")
         return ExitCode.UNREACHABLE

@@ -6,20 +6,25 @@ while launcher.yaml is being edited, and when the agent is down.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import json
 import time
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hiveot_supervisor.clock import iso8601
 from hiveot_supervisor.errors import ConfigError, HiveotError, UnknownPlugin
 from hiveot_supervisor.model import Launcher, Paths, Plugin, PluginState, from_json
 from hiveot_supervisor.supervisord.rpc import ProcessInfo, SupervisordClient
 from hiveot_supervisor.supervisord.states import ProcessState
+
+if TYPE_CHECKING:
+    from hiveot_supervisor.agent.samples import Minute
+    from hiveot_supervisor.agent.state import Reader
 
 AGENT = "launcher"
 """Name of the agent's event listener in supervisord."""
@@ -54,6 +59,9 @@ class View:
     exit_code: int | None
     signal: int | None
     autostart: bool
+    processes: int | None = None
+    threads: int | None = None
+    files: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The stable machine-readable form: bytes, seconds, ISO 8601."""
@@ -70,6 +78,9 @@ class View:
             "restarts": self.restarts,
             "cpu_percent": self.cpu,
             "rss_bytes": self.rss,
+            "processes": self.processes,
+            "threads": self.threads,
+            "open_files": self.files,
             "note": self.note,
             "next_try": iso8601(self.next_try) if self.next_try else None,
             "exit_code": self.exit_code,
@@ -137,16 +148,30 @@ class Home:
 
     def records(self) -> dict[str, Any]:
         """What the agent has stored of each plugin (`agent.state.Record`); empty while it has never run."""
+        with self._stored() as reader:
+            return dict(reader.records()) if reader else {}
+
+    def history(self, plugin_id: str) -> list[Minute]:
+        """The resource history of a plugin, a row a minute, oldest first; empty while the agent has never run."""
+        with self._stored() as reader:
+            return reader.history(plugin_id) if reader else []
+
+    def alarm(self) -> str:
+        """What the agent says is wrong with its connection to the hub; empty when nothing is."""
+        with self._stored() as reader:
+            return reader.alarm() if reader else ""
+
+    @contextlib.contextmanager
+    def _stored(self) -> Iterator[Reader | None]:
         from hiveot_supervisor.agent.state import Reader
 
         try:
             reader = Reader(self.paths.state_db)
         except HiveotError:
-            return {}
-        try:
-            return dict(reader.records())
-        finally:
-            reader.close()
+            yield None
+            return
+        with contextlib.closing(reader):
+            yield reader
 
     def _samples(self) -> dict[str, Any]:
         try:
@@ -187,6 +212,7 @@ class Home:
             exit_code=record.exit_code if record else None,
             signal=record.signal if record else None,
             autostart=plugin.order is not None,
+            **{member: current.get(member) if current else None for member in ("processes", "threads", "files")},
         )
 
 

@@ -133,7 +133,9 @@ class HubClient(Protocol):
         """Publish a Thing Description; its `id` is the bare thing ID. Completes on acknowledgement, else HubError."""
         ...
 
-    def remove_td(self, thing_id: str) -> Future[None]: ...
+    def remove_td(self, thing_id: str, properties: Sequence[str] = ()) -> Future[None]:
+        """Remove a Thing, and the stored values of these properties of it."""
+        ...
 
     def set_permissions(self, thing_id: str, allow: Sequence[str]) -> Future[None]:
         """Roles that may use the Thing; a no-op where the topic scheme enforces rights."""

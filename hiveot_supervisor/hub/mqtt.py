@@ -122,11 +122,14 @@ class MqttHubClient:
     def publish_td(self, td: Mapping[str, Any]) -> Future[None]:
         return self._publish_json(lambda: topics.td(self._id, str(td.get("id", ""))), td, retain=True)
 
-    def remove_td(self, thing_id: str) -> Future[None]:
+    def remove_td(self, thing_id: str, properties: Sequence[str] = ()) -> Future[None]:
         try:
+            stored = [topics.prop(self._id, thing_id, name) for name in properties]
             topic = topics.td(self._id, thing_id)
         except HubError as exc:
             return _failed(exc)
+        for each in stored:
+            self._link.publish(each, b"", retain=True)
         return self._link.publish(topic, b"", retain=True)
 
     def set_permissions(self, thing_id: str, allow: Sequence[str]) -> Future[None]:

@@ -129,7 +129,8 @@ class WssHubClient:
             return _failed(exc)
         return self._order.describe(thing_id, lambda: self._request(DIRECTORY, "updateThing", text))
 
-    def remove_td(self, thing_id: str) -> Future[None]:
+    def remove_td(self, thing_id: str, properties: Sequence[str] = ()) -> Future[None]:
+        """The hub drops the properties together with the Thing."""
         try:
             full = twin(self._id, thing_id)
         except HubError as exc:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hiveot_supervisor.agent.inbox import Delivered
+from hiveot_supervisor.agent.inbox import Delivered, PropertyDelivered
 from hiveot_supervisor.agent.publisher import RESEND_FIRST, RETRY, WINDOW, Publisher
 from hiveot_supervisor.agent.state import GAP, Event, State
 from hiveot_supervisor.errors import HubRefused, HubUnavailable
@@ -22,11 +22,18 @@ class Hub:
     def __init__(self) -> None:
         self.sent: list[int] = []
         self.futures: dict[int, Future[None]] = {}
+        self.values: list[tuple[str, str, Any, int]] = []
+        self.told: list[Future[None]] = []
 
     def publish_event(self, thing: str, name: str, value: Any, *, seq: int, epoch: str, created: str) -> Future[None]:
         self.sent.append(seq)
         self.futures[seq] = Future()
         return self.futures[seq]
+
+    def publish_property(self, thing: str, name: str, value: Any) -> Future[None]:
+        self.values.append((thing, name, value, len(self.sent)))
+        self.told.append(Future())
+        return self.told[-1]
 
     def take(self, *seqs: int) -> None:
         for seq in seqs or list(self.futures):
@@ -40,7 +47,7 @@ class Bench:
     def __init__(self, path: Path, **bounds: int) -> None:
         self.state = State(path / "launcher.db", **bounds)
         self.hub = Hub()
-        self.reports: list[Delivered] = []
+        self.reports: list[Delivered | PropertyDelivered] = []
         self.now = 0.0
         self.publisher = Publisher(self.state, self.hub, self.reports.append)
 
@@ -51,7 +58,11 @@ class Bench:
 
     def turn(self) -> None:
         while self.reports:
-            self.publisher.delivered(self.reports.pop(0), self.now)
+            item = self.reports.pop(0)
+            if isinstance(item, Delivered):
+                self.publisher.delivered(item, self.now)
+            else:
+                self.publisher.told(item, self.now)
         self.publisher.drain(self.now)
 
 
@@ -211,3 +222,110 @@ def test_the_outbox_is_bounded_in_bytes_too(tmp_path: Path) -> None:
     rows = state.unsent(0, 1000)
     assert sum(len(r.value) for r in rows) < 120_000
     assert rows[0].name == GAP
+
+
+# -- properties
+
+
+def test_a_value_is_sent_after_the_events_before_it(bench: Bench) -> None:
+    bench.add(WINDOW + 5)
+    bench.publisher.put_property("plugin-p", "status", "running")
+    bench.publisher.connected()
+    bench.turn()
+    assert bench.hub.values == [], "events that were there before it are still to be sent"
+    bench.hub.take()
+    bench.turn()
+    bench.turn()
+    assert bench.hub.values == [("plugin-p", "status", "running", WINDOW + 5)]
+    assert not bench.publisher.idle
+    bench.hub.take()
+    bench.hub.told[0].set_result(None)
+    bench.turn()
+    assert bench.state.properties.count() == 0
+    assert bench.publisher.idle
+
+
+def test_only_the_newest_value_waits(bench: Bench) -> None:
+    for word in ("starting", "running", "stopping"):
+        bench.publisher.put_property("plugin-p", "status", word)
+    bench.publisher.put_property("plugin-p", "running", False)
+    bench.publisher.put_property("plugin-q", "status", "stopped")
+    assert bench.state.properties.count() == 3
+    bench.publisher.connected()
+    bench.turn()
+    assert [v[:3] for v in bench.hub.values] == [
+        ("plugin-p", "status", "stopping"),
+        ("plugin-p", "running", False),
+        ("plugin-q", "status", "stopped"),
+    ]
+
+
+def test_a_value_that_changes_under_way_is_sent_again(bench: Bench) -> None:
+    bench.publisher.connected()
+    bench.publisher.put_property("plugin-p", "status", "starting")
+    bench.turn()
+    bench.publisher.put_property("plugin-p", "status", "running")
+    bench.hub.told[0].set_result(None)
+    bench.turn()
+    assert [v[2] for v in bench.hub.values] == ["starting", "running"]
+    assert bench.state.properties.count() == 1, "the acknowledgement was for the old value"
+    bench.hub.told[1].set_result(None)
+    bench.turn()
+    assert bench.state.properties.count() == 0
+
+
+def test_values_survive_the_process_and_figures_do_not(bench: Bench, tmp_path: Path) -> None:
+    bench.publisher.put_property("plugin-p", "status", "stopped")
+    bench.publisher.put_property("plugin-p", "cpu", 12.5, lasting=False)
+    assert bench.state.properties.count() == 2
+    bench.state.close()
+    again = Bench(tmp_path)
+    again.publisher.connected()
+    again.turn()
+    assert [v[:3] for v in again.hub.values] == [("plugin-p", "status", "stopped")]
+
+
+def test_values_do_not_use_up_numbers_of_events(bench: Bench) -> None:
+    (first,) = bench.add(1)
+    for n in range(10):
+        bench.publisher.put_property("plugin-p", "restarts", n)
+    assert bench.add(1) == [first + 1]
+
+
+def test_after_a_lost_connection_values_come_again_and_a_refused_one_does_not_spin(bench: Bench) -> None:
+    bench.publisher.connected()
+    bench.publisher.put_property("plugin-p", "status", "running")
+    bench.turn()
+    bench.publisher.disconnected()
+    bench.hub.told[0].set_exception(HubUnavailable("gone"))
+    bench.turn()
+    bench.publisher.connected()
+    bench.turn()
+    assert len(bench.hub.values) == 2
+    bench.hub.told[1].set_exception(HubRefused("not allowed"))
+    bench.turn()
+    bench.now += 1000
+    bench.turn()
+    assert len(bench.hub.values) == 2
+    assert bench.publisher.idle
+
+
+def test_many_values_do_not_hold_up_an_event(bench: Bench) -> None:
+    bench.publisher.connected()
+    for n in range(10 * WINDOW):
+        bench.publisher.put_property("plugin-p", f"name{n}", n)
+    bench.turn()
+    assert len(bench.hub.values) == WINDOW
+    bench.add(1)
+    bench.turn()
+    assert bench.hub.sent == [1]
+
+
+def test_what_waits_about_a_removed_thing_is_dropped(bench: Bench) -> None:
+    bench.publisher.put_property("plugin-p", "status", "running")
+    bench.publisher.put_property("plugin-p", "cpu", 1.0, lasting=False)
+    bench.publisher.put_property("plugin-q", "status", "running")
+    bench.publisher.forget_properties("plugin-p")
+    bench.publisher.connected()
+    bench.turn()
+    assert [v[0] for v in bench.hub.values] == ["plugin-q"]

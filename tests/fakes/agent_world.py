@@ -15,10 +15,11 @@ from typing import Any
 
 from hiveot_supervisor.agent import reconcile
 from hiveot_supervisor.agent.core import Agent
+from hiveot_supervisor.agent.inbox import Delivered
 from hiveot_supervisor.agent.publisher import Publisher
 from hiveot_supervisor.agent.state import State
 from hiveot_supervisor.agent.table import Exit, Gate
-from hiveot_supervisor.errors import SupervisordFault
+from hiveot_supervisor.errors import HubUnavailable, SupervisordFault
 from hiveot_supervisor.model import Launcher, Paths, Plugin
 from hiveot_supervisor.supervisord.rpc import ProcessInfo
 from hiveot_supervisor.supervisord.states import Fault, ProcessState
@@ -128,11 +129,47 @@ class Quiet:
     def set_permissions(self, *args: Any) -> None: ...
 
 
-class World:
-    """Everything together; the agent can be killed and comes back with what it stored."""
+class HubAway(Quiet):
+    """A hub that can be away, and gives credentials while it is there; `told` is what it has taken, in order."""
 
-    def __init__(self, folder: Path, plugins: list[Plugin]) -> None:
+    def __init__(self, holders: set[str]) -> None:
+        self.holders = holders
+        self.told: list[tuple[str, str, Any]] = []
+        self.asked: list[str] = []
+        self.connected = False
+
+    def valid(self, plugin_id: str) -> bool:
+        return plugin_id in self.holders
+
+    def prepare(self, *args: Any) -> None:
+        self.asked += [a for a in args if isinstance(a, str)]
+
+    def publish_event(self, thing: str, name: str, value: Any, **_: Any) -> Future[None]:
+        return self._take(thing, name, value)
+
+    def publish_property(self, thing: str, name: str, value: Any) -> Future[None]:
+        return self._take(thing, name, value)
+
+    def _take(self, thing: str, name: str, value: Any) -> Future[None]:
+        taken: Future[None] = Future()
+        if self.connected:
+            self.told.append((thing, name, value))
+            taken.set_result(None)
+        else:
+            taken.set_exception(HubUnavailable("away"))
+        return taken
+
+
+class World:
+    """Everything together; the agent can be killed and comes back with what it stored.
+
+    hub: the ports that `Quiet` stands for; with one that is away the agent is not told that the hub answers.
+    """
+
+    def __init__(self, folder: Path, plugins: list[Plugin], hub: Any = None) -> None:
         self.folder = folder
+        self.hub: Any = hub or Quiet()
+        self.reports: list[Any] = []
         self.clock = VirtualClock()
         self.plugins = plugins
         self.supervisord = VirtualSupervisord([p.id for p in plugins], self.clock)
@@ -143,13 +180,13 @@ class World:
         paths = Paths(*[self.folder] * 10)
         launcher = Launcher("launcher", paths, self.folder, self.folder, plugins=tuple(self.plugins), start_wait=0.1)
         self.state = State(self.folder / "launcher.db")
-        quiet: Any = Quiet()
+        quiet = self.hub
         self.agent = Agent(
             launcher,
             state=self.state,
             rpc=self.supervisord,
             hub=quiet,
-            publisher=Publisher(self.state, quiet, lambda item: None),
+            publisher=Publisher(self.state, quiet, self.reports.append),
             credentials=quiet,
             processes=quiet,
             probes=quiet,
@@ -158,8 +195,28 @@ class World:
         )
         self.supervisord.events.clear()
         reconcile.begin(self.agent, self.supervisord.snapshot(), same_boot=same)
+        if not isinstance(quiet, HubAway):
+            self.agent.hub_answers()
+        self.turn()
+
+    def hub_comes(self) -> None:
+        """The hub is there, with its account service."""
+        self.hub.connected = True
+        self.agent.hub_connected()
         self.agent.hub_answers()
         self.turn()
+
+    def _delivered(self) -> None:
+        publisher = self.agent.publisher
+        while self.reports:
+            item = self.reports.pop(0)
+            (publisher.delivered if isinstance(item, Delivered) else publisher.told)(item, self.clock.mono)
+        publisher.drain(self.clock.mono)
+        for plugin_id in self.hub.asked if isinstance(self.hub, HubAway) else ():
+            self.hub.holders.add(plugin_id)
+            self.agent.provisioned(plugin_id, "", False)
+        if isinstance(self.hub, HubAway):
+            self.hub.asked.clear()
 
     def kill_agent(self) -> None:
         """Reports that were not delivered are lost; the agent finds out from the snapshot."""
@@ -187,7 +244,8 @@ class World:
             with self.state.transaction():
                 self.deliver()
                 due = self.agent.tick()
-            if not self.supervisord.events:
+                self._delivered()
+            if not self.supervisord.events and not self.reports:
                 return due
         raise AssertionError("the agent starts and stops without end")
 

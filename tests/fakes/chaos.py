@@ -20,7 +20,7 @@ from typing import Any
 import paho.mqtt.client as mqtt
 from fakes.home import Home, until
 
-from hiveot_supervisor.agent.state import Reader
+from hiveot_supervisor.agent.state import Event, Reader
 from hiveot_supervisor.hub.client import Account, Right
 from hiveot_supervisor.hub.connect import make_client
 
@@ -126,14 +126,20 @@ def _judge(home: Home, consumer: DurableConsumer, result: Result, names: list[st
     result.duplicates, result.early = consumer.duplicates, consumer.early
     stored = {e["seq"]: e for e in consumer.stored}
     result.missing = [seq for seq in journal if seq not in stored]
-    result.wrong = [
-        f"seq {s}: {e['value']}" for s, e in stored.items() if s in journal and journal[s].value != e["value"]
-    ]
+    result.wrong = [f"seq {s}: {e['value']}" for s, e in stored.items() if s in journal and _told(journal[s], e) != e]
     for name in names:
         words = [e["name"] for e in consumer.stored if e["value"] == name]
         if words != [("started", "stopped")[i % 2] for i in range(len(words))]:
             result.wrong.append(f"{name}: started and stopped do not alternate: {words[:20]}")
     return result
+
+
+def _told(written: Event, message: dict[str, Any]) -> dict[str, Any]:
+    """The message as it must be for what is written in the journal: its value with the event's number in it."""
+    value = written.value
+    if isinstance(value, dict):
+        value = {**value, "seq": written.seq, "epoch": message["epoch"]}
+    return {**message, "value": value}
 
 
 def _add_account(home: Home) -> None:

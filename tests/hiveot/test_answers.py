@@ -113,7 +113,7 @@ def test_answer(home: GoHome, name: str, position: int) -> None:
 
 
 def compare_envelopes(go: dict[str, Any], ours: dict[str, Any]) -> None:
-    assert set(ours) == set(go), set(ours) ^ set(go)
+    assert set(ours) == set(go), f"{set(ours) ^ set(go)} in {ours}"
     for key in ("messageType", "operation", "thingID", "name", "senderID", "error"):
         assert ours[key] == go[key], key
     lacking = set(go["value"]) - set(ours["value"])

@@ -149,7 +149,7 @@ def test_permissions_are_set_at_each_connection() -> None:
             record = {"allow": ["manager", "admin", "service"]}
             assert home.hub.router.permissions["dtw:launcher:Admin"] == record
             home.hub.restart()
-        until(lambda: home.hub.router.permissions)
+        until(lambda: home.hub.router.permissions.get("dtw:launcher:Admin"))
         frames = [f for who, way, f in home.hub.frames if who == "launcher" and way == "in"]
         about = [f for f in frames if '"id":"Admin"' in str(f.get("input")) or f.get("thingID") == "Admin"]
         set_up = [f for f in frames if f["name"] == "setPermissions" and f["input"]["thingID"] == "Admin"]
