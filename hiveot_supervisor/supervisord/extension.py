@@ -34,15 +34,18 @@ EXIT_REQUESTS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 _NEEDED: tuple[tuple[object, tuple[str, ...]], ...] = (
     (events, ("subscribe", "Event", "ProcessStateEvent", "SupervisorRunningEvent", "SupervisorStoppingEvent")),
-    (xmlrpc, ("DeferredXMLRPCResponse",)),
+    (xmlrpc, ("DeferredXMLRPCResponse", "RPCError")),
+    (rpcinterface, ("SupervisorNamespaceRPCInterface",)),
     (supervisord.Supervisor, ("runforever", "stop_groups", "process_groups")),
     (process.Subprocess, ("transition", "laststart", "laststop", "delay", "pid", "state", "spawnerr", "config")),
+    (process.Subprocess, ("listener_state", "dispatchers")),
     (process.ProcessGroupBase, ("get_unstopped_processes", "stop_all")),
+    (process.EventListenerPool, ("dispatch",)),
     (options.ServerOptions, (*REPLACED, "cleanup", "get_socket_map")),
     (os, ("wait4", "pipe2", "waitstatus_to_exitcode")),
     (signal, ("pthread_sigmask", "set_wakeup_fd", "valid_signals")),
 )
-_NEEDED_OF_OPTIONS = ("poller", "mood", "signal_receiver", "logger", "logfile", "minfds")
+_NEEDED_OF_OPTIONS = ("poller", "mood", "signal_receiver", "logfile", "minfds")
 _NEEDED_DEEPER = (("poller", "poll"), ("signal_receiver", "_signals_recvd"), ("signal_receiver", "receive"))
 
 _active: RpcInterface | None = None
@@ -193,7 +196,6 @@ class RpcInterface:
     def __init__(self, supervisor: Any, mode: str) -> None:
         self._supervisord = supervisor
         self._mode = mode
-        self._stock = rpcinterface.SupervisorNamespaceRPCInterface(supervisor)
 
     def version(self) -> str:
         """Version and mode (full, fallback, off) of the extension
@@ -212,7 +214,7 @@ class RpcInterface:
 
     def _start(self, name: str) -> str:
         try:
-            self._stock.startProcess(name, False)
+            rpcinterface.SupervisorNamespaceRPCInterface(self._supervisord).startProcess(name, False)
         except xmlrpc.RPCError as fault:
             return f"{fault.code} {' '.join(fault.text.split())}"
         except Exception as error:  # noqa: BLE001  (what of the others comes must be told)

@@ -33,6 +33,9 @@ SUPERVISORCTL = str(Path(sys.executable).with_name("supervisorctl"))
 VISIBLE = ("hiveot/td/#", "hiveot/prop/#", "hiveot/event/#", "hiveot/presence/#")
 """What every role from viewer on may see."""
 
+EXTENSION = not os.environ.get("TEST_STOCK")
+"""Whether homes use our extension inside supervisord; `make stock` runs the same tests without."""
+
 SLEEPER = "#!/bin/sh\nexec sleep 100000\n"
 STUBBORN = "#!/bin/sh\ntrap '' TERM INT\nwhile :; do sleep 1; done\n"
 
@@ -108,7 +111,8 @@ class Home:
 
     def configure(self, *autostart: str, extra: str = "", runtime: str = "runtime: runtime\n") -> None:
         listed = "".join(f"  - {name}\n" for name in autostart)
-        text = f"{runtime}hub: {{url: 'mqtts://localhost:{self.port}'}}\nlogLevel: info\n{self.settings}{extra}"
+        stock = "" if EXTENSION else "extension: false\n"
+        text = f"{stock}{runtime}hub: {{url: 'mqtts://localhost:{self.port}'}}\nlogLevel: info\n{self.settings}{extra}"
         text += f"autostart:\n{listed}" if listed else ""
         for place in (self.path / "launcher.yaml", self.path / "config/launcher.yaml"):
             if place.exists():

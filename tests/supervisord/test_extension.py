@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 import signal
 import socket
@@ -9,12 +10,14 @@ import statistics
 import time
 import xmlrpc.client
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fakes.supervisords import FACTORY, Supervisord
 from fakes.wait import wait_until
 
 from hiveot_supervisor import __version__
+from hiveot_supervisor.supervisord import extension
 from hiveot_supervisor.supervisord.states import EventName, Mood, ProcessState
 
 
@@ -161,6 +164,63 @@ def test_it_steps_aside_when_supervisord_is_not_as_expected(daemon: Supervisord,
     assert {p.name for p in daemon.client.snapshot()} == {"listener", "p"}
     assert daemon.log_count("WARN hiveot") == 1
     assert daemon.terminate() < 5
+
+
+INTERNALS = [(owner, name) for owner, names in extension._NEEDED for name in names]
+INTERNALS_OF_OPTIONS = [*extension._NEEDED_OF_OPTIONS, *(".".join(words) for words in extension._NEEDED_DEEPER)]
+
+
+def virtual_supervisord() -> SimpleNamespace:
+    """As much of one as is looked at; a warning and a poll leave a trace."""
+    log: list[str] = []
+    options = SimpleNamespace(
+        poller=SimpleNamespace(poll=lambda timeout: timeout),
+        signal_receiver=SimpleNamespace(_signals_recvd=[], receive=None),
+        logger=SimpleNamespace(warn=log.append),
+        log=log,
+        mood=Mood.RUNNING,
+        logfile="",
+        minfds=0,
+    )
+    return SimpleNamespace(options=options)
+
+
+@pytest.fixture
+def no_extension(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extension, "_active", None)
+
+
+def assert_stepped_aside(supervisord: SimpleNamespace, made: extension.RpcInterface, lacking: str) -> None:
+    assert made.version() == f"{__version__} fallback"
+    (warning,) = supervisord.options.log
+    assert f"it lacks {lacking}" in warning
+    assert extension.make_extension(supervisord) is made  # the next http server's: no second warning
+    assert len(supervisord.options.log) == 1
+
+
+@pytest.mark.usefixtures("no_extension")
+@pytest.mark.parametrize(("owner", "name"), INTERNALS, ids=lambda item: getattr(item, "__name__", item))
+def test_it_steps_aside_without_any_internal(monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> None:
+    """Each thing of supervisord's that it uses, one after the other."""
+    assert hasattr(owner, name)
+    lookup = lambda thing, wanted: (thing, wanted) != (owner, name) and builtins.hasattr(thing, wanted)  # noqa: E731
+    monkeypatch.setattr(extension, "hasattr", lookup, raising=False)
+    supervisord = virtual_supervisord()
+    made = extension.make_extension(supervisord)
+    assert_stepped_aside(supervisord, made, f"{getattr(owner, '__name__', owner)}.{name}")
+    assert supervisord.options.poller.poll(1) == extension.POLL_CAP
+
+
+@pytest.mark.usefixtures("no_extension")
+@pytest.mark.parametrize("path", INTERNALS_OF_OPTIONS)
+def test_it_steps_aside_without_any_part_of_the_options(path: str) -> None:
+    supervisord = virtual_supervisord()
+    *owners, name = path.split(".")
+    owner = supervisord.options
+    for word in owners:
+        owner = getattr(owner, word)
+    delattr(owner, name)
+    assert_stepped_aside(supervisord, extension.make_extension(supervisord), f"options.{path}")
 
 
 @pytest.mark.parametrize(
