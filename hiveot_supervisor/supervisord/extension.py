@@ -236,10 +236,18 @@ class RpcInterface:
 
 
 def _status_line(name: str, group: str, item: Any) -> str:
-    ending = getattr(item, "hiveot_ending", None)
-    exitcode = ending.exitcode if ending and ending.exitcode >= 0 else ""
-    killed_by = ending.signal if ending and ending.signal else ""
+    exitcode, killed_by = _ending(item)
     return (
         f"{quote(name)} {quote(group)} {item.state} {item.pid} {item.laststart:.6f} {item.laststop:.6f} "
         f"{exitcode} {killed_by} {quote(item.spawnerr or '')}"
     )
+
+
+def _ending(item: Any) -> tuple[object, object]:
+    """Exit code and signal of the last run, empty where unknown. Switched off we only know what supervisord does."""
+    ending = getattr(item, "hiveot_ending", None)
+    if ending is not None:
+        return (ending.exitcode if ending.exitcode >= 0 else ""), ending.signal or ""
+    status = getattr(item, "exitstatus", None)
+    known = item.state in _ENDED and item.laststop and status is not None and status >= 0
+    return (status if known else ""), ""

@@ -36,6 +36,12 @@ VISIBLE = ("hiveot/td/#", "hiveot/prop/#", "hiveot/event/#", "hiveot/presence/#"
 EXTENSION = not os.environ.get("TEST_STOCK")
 """Whether homes use our extension inside supervisord; `make stock` runs the same tests without."""
 
+
+def told_signal(name: str) -> str | None:
+    """What is told of a death by signal: supervisord alone does not know by which."""
+    return name if EXTENSION else None
+
+
 SLEEPER = "#!/bin/sh\nexec sleep 100000\n"
 STUBBORN = "#!/bin/sh\ntrap '' TERM INT\nwhile :; do sleep 1; done\n"
 

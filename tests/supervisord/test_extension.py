@@ -131,6 +131,7 @@ def test_daemon_mode(daemon: Supervisord) -> None:
 def test_switched_off_it_does_nothing(daemon: Supervisord) -> None:
     daemon.extension = f"{daemon.extension}\nenabled = false"
     daemon.program("p")
+    daemon.program("failer", "/bin/sh -c 'exit 3'")
     daemon.start()
     assert daemon.client.extension() == f"{__version__} off"
     assert daemon.log_count("hiveot extension") == 0
@@ -138,7 +139,10 @@ def test_switched_off_it_does_nothing(daemon: Supervisord) -> None:
     os.kill(daemon.info("p").pid, signal.SIGKILL)
     _, event = daemon.await_event("p", ProcessState.EXITED)
     assert (event.mood, event.signal, event.time) == (None, None, None)
-    assert {p.name for p in daemon.client.snapshot()} == {"listener", "p"}
+    assert (daemon.info("p").exitcode, daemon.info("p").signal) == (None, None)  # it knows no more
+    daemon.client.start("failer")
+    assert daemon.await_state("failer", ProcessState.EXITED).exitcode == 3
+    assert {p.name for p in daemon.client.snapshot()} == {"listener", "failer", "p"}
 
 
 LACKING = {
