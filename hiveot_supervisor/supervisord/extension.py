@@ -23,7 +23,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-from supervisor import events, options, process, rpcinterface, supervisord, xmlrpc
+from supervisor import dispatchers, events, options, process, rpcinterface, supervisord, xmlrpc
 
 from hiveot_supervisor import __version__
 from hiveot_supervisor.supervisord.extension_child import REPLACED, Children
@@ -36,17 +36,25 @@ _NEEDED: tuple[tuple[object, tuple[str, ...]], ...] = (
     (events, ("subscribe", "Event", "ProcessStateEvent", "SupervisorRunningEvent", "SupervisorStoppingEvent")),
     (xmlrpc, ("DeferredXMLRPCResponse", "RPCError")),
     (rpcinterface, ("SupervisorNamespaceRPCInterface",)),
-    (supervisord.Supervisor, ("runforever", "stop_groups", "process_groups")),
+    (supervisord.Supervisor, ("runforever", "stop_groups", "process_groups", "get_process_map")),
     (process.Subprocess, ("transition", "laststart", "laststop", "delay", "pid", "state", "spawnerr", "config")),
     (process.Subprocess, ("listener_state", "dispatchers")),
     (process.ProcessGroupBase, ("get_unstopped_processes", "stop_all")),
+    (process.ProcessGroup, ("transition",)),
     (process.EventListenerPool, ("dispatch",)),
+    (dispatchers.PInputDispatcher, ("handle_write_event", "writable")),
+    (dispatchers.POutputDispatcher, ("handle_read_event", "readable")),
     (options.ServerOptions, (*REPLACED, "cleanup", "get_socket_map")),
     (os, ("wait4", "pipe2", "waitstatus_to_exitcode")),
     (signal, ("pthread_sigmask", "set_wakeup_fd", "valid_signals")),
 )
 _NEEDED_OF_OPTIONS = ("poller", "mood", "signal_receiver", "logfile", "minfds")
-_NEEDED_DEEPER = (("poller", "poll"), ("signal_receiver", "_signals_recvd"), ("signal_receiver", "receive"))
+_NEEDED_DEEPER = (
+    *(("poller", f"{verb}_{way}") for verb in ("register", "unregister") for way in ("readable", "writable")),
+    ("poller", "poll"),
+    ("signal_receiver", "_signals_recvd"),
+    ("signal_receiver", "receive"),
+)
 
 _active: RpcInterface | None = None
 

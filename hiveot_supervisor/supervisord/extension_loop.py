@@ -3,7 +3,8 @@
 Part of our extension. Wake-up: signals arrive as a byte on a pipe that the loop polls. Delivery: events that a turn
 has brought go out to the listeners before the loop sleeps, not in its next turn. Kick: what only another turn does (a
 restart, the next step of a shutdown) gets that turn at once. Deadlines: the poll time-out ends when a process is due
-to become RUNNING, to be tried again or to be killed. A turn looks at every process, so none is taken in vain.
+to become RUNNING, to be tried again or to be killed. A turn looks at every process, so none is taken in vain: what is
+only reading and writing of pipes (extension_pipes) is done here.
 
 Besides, restarts of a process that dies at once, which the slow loop used to brake, stay limited to one a second, and
 at a shutdown listeners get the events that they still have coming before they are stopped themselves.
@@ -26,6 +27,7 @@ from typing import Any
 
 from supervisor import xmlrpc
 
+from hiveot_supervisor.supervisord.extension_pipes import Pipes
 from hiveot_supervisor.supervisord.states import Mood, ProcessState
 
 POLL_CAP = 0.05
@@ -67,15 +69,19 @@ class Loop:
         self._count = itertools.count()
         self._poll = self.options.poller.poll
         self._pipe = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._pipes = Pipes(supervisord)
+        self._pools: list[Any] | None = None
 
     def attach(self) -> None:
         self.options.get_socket_map()[self._pipe[0]] = self
         signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
         self.options.poller.poll = self.poll
+        self._pipes.attach()
 
     def detach(self) -> None:
         """Take everything back. On a reload supervisord closes all descriptors, but keeps the map of them."""
         signal.set_wakeup_fd(-1)
+        self._pipes.detach()
         self.options.poller.poll = self._poll
         self.options.get_socket_map().pop(self._pipe[0], None)
         for fd in self._pipe:
@@ -99,26 +105,40 @@ class Loop:
 
     # -- what the loop calls
 
-    def poll(self, timeout: float) -> Any:
-        """In place of the poller's poll: the same, with a time-out that is no longer than it may be."""
+    def poll(self, timeout: float) -> tuple[list[int], list[int]]:
+        """In place of the poller's poll: returns when the loop has something to do, and after `timeout` at the latest.
+
+        What supervisord's pipes bring and take meanwhile is dealt with.
+        """
+        ends = time.monotonic() + timeout
+        while True:
+            timeout = self._before_poll(ends - time.monotonic())
+            readable, writable = self._poll(timeout)
+            if not readable and not writable:
+                return readable, writable
+            others = self._pipes.handle(readable, writable)
+            if others[0] or others[1] or timeout <= 0:
+                return others
+
+    def _before_poll(self, timeout: float) -> float:
+        """Send and register what is to be; returns how long to wait."""
         try:
-            timeout = 0 if self.deliver() else self.shorten(timeout)
+            self._deliver()
+            self._pipes.register()
+            return max(0.0, self.shorten(timeout))
         except Exception:  # noqa: BLE001
             self._report("working out the poll time-out")
-            timeout = min(timeout, POLL_CAP)
-        return self._poll(timeout)
+            return max(0.0, min(timeout, POLL_CAP))
 
-    def deliver(self) -> bool:
-        """Send waiting events to the listeners that are ready. True when a listener's pipe was full."""
-        full = False
-        for pool in self.supervisord.process_groups.values():
-            if not getattr(pool, "event_buffer", None):
-                continue
-            running = [p for p in pool.processes.values() if p.state == ProcessState.RUNNING]
-            if any(p.listener_state == READY for p in running):
+    def _deliver(self) -> None:
+        """Send waiting events to the listeners that are ready."""
+        if self._pools is None:
+            groups = self.supervisord.process_groups.values()
+            self._pools = [group for group in groups if hasattr(group, "event_buffer")]
+        for pool in self._pools:
+            running = [p.listener_state for p in pool.processes.values() if p.state == ProcessState.RUNNING]
+            if pool.event_buffer and READY in running:
                 pool.dispatch()
-                full = full or any(d.writable() for p in running for d in p.dispatchers.values())
-        return full
 
     def shorten(self, timeout: float) -> float:
         """Seconds until something is due, at most `timeout`."""
@@ -139,6 +159,10 @@ class Loop:
         """Any supervisord event: remember when a turn of the loop has to look at the process again."""
         process: Any = getattr(event, "process", None)
         state = getattr(process, "state", None)
+        if process is None:
+            self._pools = None  # a group may have come or gone
+        else:
+            self._pipes.changed(process)
         if process is None or self.options.mood < Mood.RUNNING:
             self.kicked = True
         if state == ProcessState.STARTING:

@@ -177,8 +177,9 @@ INTERNALS_OF_OPTIONS = [*extension._NEEDED_OF_OPTIONS, *(".".join(words) for wor
 def virtual_supervisord() -> SimpleNamespace:
     """As much of one as is looked at; a warning and a poll leave a trace."""
     log: list[str] = []
+    ways = {f"{verb}_{way}": None for verb in ("register", "unregister") for way in ("readable", "writable")}
     options = SimpleNamespace(
-        poller=SimpleNamespace(poll=lambda timeout: timeout),
+        poller=SimpleNamespace(poll=lambda timeout: timeout, **ways),
         signal_receiver=SimpleNamespace(_signals_recvd=[], receive=None),
         logger=SimpleNamespace(warn=log.append),
         log=log,
