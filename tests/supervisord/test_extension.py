@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from fakes import stress
 from fakes.supervisords import FACTORY, Supervisord
 from fakes.wait import wait_until
 
@@ -295,34 +296,7 @@ def test_trouble_in_a_callback_is_logged_once_and_does_no_harm(daemon: Superviso
 
 
 def test_stress(daemon: Supervisord) -> None:
-    """Children that come and go all the time, with reloads in between: nothing is missed, nothing is left behind."""
-    count = 40
-    for number in range(count):
-        # all live a little over a second, so that the brake for crash loops does not apply
-        daemon.program(f"p{number}", f"/bin/sleep 1.{number:02}", autostart="true", autorestart="true")
-    daemon.start()
-    wait_until(lambda: len(daemon.events()) > count)
-    fds = []
-    for _ in range(2):
-        time.sleep(1.5)
-        daemon.reload()
-        wait_until(lambda: sum(p.state is ProcessState.RUNNING for p in daemon.client.snapshot()) == count + 1)
-        fds.append(daemon.fds())
-    time.sleep(1.5)
-    daemon.client.close()
-    assert daemon.log_count(r"spawned: 'p\d+'") > 2 * count
-    wait_until(lambda: daemon.zombies() == [])
-    assert daemon.terminate(20) < 5
-    ended = daemon.log_count(r"(exited|stopped): p\d+ \(")
-    assert daemon.log_count(r"spawned: 'p\d+'") == ended  # each was reaped
-    assert daemon.log_count("overflowed|trouble with|CRIT uncaptured|waitpid error|unknown pid") == 0
-    assert daemon.remains() == []
-    balance: dict[str, int] = {}
-    for _, event in daemon.events():
-        if event.state is ProcessState.STARTING:
-            balance[event.process] = balance.get(event.process, 0) + 1
-            assert balance[event.process] == 1, f"a missed end of {event.process}"
-        elif event.state in (ProcessState.EXITED, ProcessState.STOPPED):
-            balance[event.process] -= 1
-            assert event.signal == signal.SIGTERM if event.state is ProcessState.STOPPED else event.exitcode == 0
-    assert abs(fds[1] - fds[0]) <= 4, fds  # a child may just be between two lives
+    """Children that end and are killed all the time, with reloads in between; benchmarks/stress.py is the long form."""
+    result = stress.run(daemon, children=40, seconds=5.0, reloads=2, seed=1)
+    assert result.complaints == []
+    assert result.starts > 2 * 40
