@@ -59,6 +59,7 @@ class Cause(StrEnum):
     LAUNCHER_LOST = "launcher-lost"
     AUTOSTART = "autostart"
     RESTART = "restart"
+    CREDENTIALS = "credentials"
 
 
 class Policy(StrEnum):
@@ -326,6 +327,15 @@ class Launcher:
         return next((p for p in self.plugins if p.id == plugin_id), None)
 
 
+def checked(launcher: Launcher) -> Launcher:
+    """`launcher` itself, when all its names may become files, sections and topics. Raises ValueError."""
+    programs = [*launcher.plugins, *([launcher.runtime] if launcher.runtime else [])]
+    for name in (launcher.id, *(program.id for program in programs)):
+        if not valid_name(name):
+            raise ValueError(f"{name[:80]!r} cannot be a name")
+    return launcher
+
+
 def to_json(value: Any) -> Any:
     """The plain JSON form of a model value: dataclasses become objects, paths and enums strings."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -395,7 +405,10 @@ def _object_decoder(kind: Any) -> _Decode:
 
 def _plain(kind: type, data: Any) -> Any:
     if kind is float and type(data) is int:
-        return float(data)
+        try:
+            return float(data)
+        except OverflowError as error:
+            raise ValueError(f"a number is too large: {error}") from error
     if not isinstance(data, kind):
         raise TypeError(f"{kind.__name__} is expected, not {data!r}")
     return data

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "hiveot_supervisor"
 NAME = "hiveot_supervisor"
 
-STANDALONE = {"model", "errors", "clock", "supervisord.states"}
+STANDALONE = {"model", "errors", "clock", "foreign", "supervisord.states"}
 """Modules that import nothing of ours."""
 
 FORBIDDEN: dict[str, set[str]] = {

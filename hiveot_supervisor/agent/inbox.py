@@ -55,6 +55,30 @@ class Provisioned:
 
 
 @dataclass(frozen=True, slots=True)
+class Renewed:
+    """A renewal is over. request: of the command line, or empty; written: `key`, `token`, `certificate`; superseded:
+    the hub still takes the old token; certificates: the hub issues some; error: why nothing, or less, was written.
+    """
+
+    account: str
+    request: str
+    written: tuple[str, ...] = ()
+    superseded: bool = False
+    certificates: bool = True
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """The hub has forgotten an account's old tokens; `note`: why not, `again`: it is to be asked again."""
+
+    account: str
+    request: str
+    note: str = ""
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Delivered:
     """The hub took an event (or not: `error`; `refused`: it will not take it on this connection)."""
 

@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable, Iterable
 
 from hiveot_supervisor.agent.inbox import Provisioned
+from hiveot_supervisor.agent.provisioning import Provisioner
 from hiveot_supervisor.agent.table import Entry, Gate
-from hiveot_supervisor.credentials import expiry, provision
-from hiveot_supervisor.errors import CredentialError, ExitCode, HiveotError, HubUnavailable, RequestTimeout
-from hiveot_supervisor.hub.client import HubClient
+from hiveot_supervisor.credentials import expiry, store
+from hiveot_supervisor.errors import CredentialError, ExitCode, HiveotError, HubError, HubUnavailable, RequestTimeout
+from hiveot_supervisor.foreign import clean
 from hiveot_supervisor.model import Paths
-from hiveot_supervisor.prestart import spec, verified
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ _PRESTART = b"hiveot_supervisor.prestart"
 WORKERS = 4
 """Plugins whose credentials are made at the same time."""
 
+_MAX_REASON = 65536  # bytes; the file may be the work of the plugin's own user
 _GATES = (int(ExitCode.TRY_LATER), int(ExitCode.NEVER))
 
 
@@ -62,11 +63,12 @@ class MachineProcesses:
     def gate(self, plugin_id: str, pid: int) -> Gate | None:
         """prestart's reason for an exit 111 or 100, if it is of this very process."""
         try:
-            data = json.loads((self._reasons / f"{plugin_id}.json").read_text())
+            with (self._reasons / f"{plugin_id}.json").open("rb") as file:
+                data = json.loads(file.read(_MAX_REASON))
             if data["pid"] != pid or data["code"] not in _GATES:
                 return None
-            return Gate(int(data["code"]), str(data["reason"])[:500])
-        except (OSError, ValueError, KeyError, TypeError):
+            return Gate(int(data["code"]), clean(str(data["reason"]), 500))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
 
@@ -90,9 +92,9 @@ class BackgroundCredentials:
     Most of the time goes by waiting: for the hub's answers and for the disk.
     """
 
-    def __init__(self, paths: Paths, hub: HubClient, put: Callable[[Provisioned], None]) -> None:
+    def __init__(self, paths: Paths, plugins: Provisioner, put: Callable[[Provisioned], None]) -> None:
         self._paths = paths
-        self._hub = hub
+        self._plugins = plugins
         self._put = put
         self._jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -100,36 +102,24 @@ class BackgroundCredentials:
     def valid(self, plugin_id: str) -> bool:
         """All that is needed is there and not expired (a renewal may be due)."""
         try:
-            status = provision.inspect(provision.Files.of(self._paths, plugin_id))
-            certificate = self._certificate_wanted(self._program(plugin_id))
+            return self._plugins.valid(plugin_id)
         except (HiveotError, OSError):
             return False
-        return not provision.plan(status, now=time.time(), certificate=certificate).must
 
     def _ensure(self, plugin_id: str) -> None:
-        files = provision.Files.of(self._paths, plugin_id)
-        program = self._program(plugin_id)
-        wanted = self._certificate_wanted(program)
-        ask = provision.ask_via(self._hub)
-        provision.ensure(files, ask, now=time.time, certificate=wanted)
-        stamps = verified.look(program)
-        outcome = provision.ensure(files, ask, now=time.time, certificate=wanted)  # nothing to do: verifies
-        if outcome.valid_until > time.time():
-            verified.mark(program, stamps, outcome.valid_until)
-
-    def _program(self, plugin_id: str) -> spec.Spec:
-        return spec.load(str(self._paths.plugin_dir / f"{plugin_id}.json"))
-
-    @staticmethod
-    def _certificate_wanted(program: spec.Spec) -> bool:
-        """HiveOT's own hub issues none."""
-        return program.credentials is not None and program.credentials.certificate_wanted
+        if self._plugins.ensure(plugin_id).superseded:
+            try:
+                note = self._plugins.retire(plugin_id)
+            except HubError as error:
+                note = error.what
+            if note:
+                log.warning("old token of %s: %s", plugin_id, note)
 
     def token_expires(self, plugin_id: str) -> float | None:
         """Wall time at which a plugin's token expires; None without a usable one."""
         try:
-            return expiry.read_claims(self._paths.token(plugin_id).read_text()).expires
-        except (CredentialError, OSError, UnicodeDecodeError):
+            return expiry.read_claims(store.read_text(self._paths.token(plugin_id))).expires
+        except (CredentialError, OSError):
             return None
 
     def prepare(self, plugin_id: str) -> None:

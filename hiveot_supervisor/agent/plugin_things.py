@@ -140,6 +140,10 @@ class Board:
         self._told.clear()
         self._values.clear()
 
+    def tell_again(self, name: str) -> None:
+        """Something about a plugin changed that its entry does not show; what is as it was is not sent again."""
+        self._told.pop(name, None)
+
     def publish(
         self, entries: list[Entry], gone: set[str], usage: Callable[[str], Usage | None], wall: float, mono: float
     ) -> None:

@@ -19,9 +19,12 @@ import urllib.parse
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 from hiveot_supervisor.agent.inbox import Probed
+from hiveot_supervisor.errors import HiveotError
 from hiveot_supervisor.model import Paths, Plugin, Probe, ProbeKind
+from hiveot_supervisor.prestart.become import User, find_user
 from hiveot_supervisor.supervisord.logfiles import Follower
 
 log = logging.getLogger(__name__)
@@ -63,6 +66,7 @@ class Probes:
     _followers: dict[str, Follower] = field(default_factory=dict)
     _pool: ThreadPoolExecutor | None = None
     _notify: _NotifySockets | None = None
+    _early: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def prepare(self, plugin: Plugin) -> None:
         """Before a start: remember where the log ends now, and open the notify socket."""
@@ -72,7 +76,8 @@ class Probes:
         if kind is ProbeKind.NOTIFY:
             if self._notify is None:
                 self._notify = _NotifySockets(self.paths, self._notified)
-            self._notify.open(plugin.id)
+            self._early.pop(plugin.id, None)
+            self._notify.open(plugin)
 
     def begin_ready(self, plugin: Plugin, pid: int, mono: float) -> None:
         """The program runs: begin to ask whether it is ready."""
@@ -82,6 +87,7 @@ class Probes:
             if watch.probe.kind is ProbeKind.LOG and follower is None and plugin.log_file is not None:
                 watch.follower = Follower(plugin.log_file, from_start=True)
             self._watches[plugin.id, "ready"] = watch
+            self._judge_early(plugin.id)
 
     def begin_alive(self, plugin: Plugin, pid: int, mono: float) -> None:
         """It is ready: ask from now on whether it is alive."""
@@ -145,16 +151,22 @@ class Probes:
         self.put(Probed(watch.plugin.id, watch.pid, watch.purpose, not problem, problem))
 
     def _notified(self, plugin_id: str, sender: int) -> None:
-        """READY=1 came in. The sender must be the plugin's process or belong to its process group."""
-        watch = self._watches.get((plugin_id, "ready"))
-        if watch is None or watch.probe.kind is not ProbeKind.NOTIFY:
-            return
+        """READY=1 came in, maybe before we have seen that the program runs; from the notify thread."""
         try:
-            trusted = sender == watch.pid or os.getpgid(sender) == watch.pid
+            group = os.getpgid(sender)
         except ProcessLookupError:
-            trusted = False
-        if trusted:
+            group = 0
+        self._early[plugin_id] = (sender, group)
+        self._judge_early(plugin_id)
+
+    def _judge_early(self, plugin_id: str) -> None:
+        """The sender must be the plugin's process or belong to its process group. Saying it twice does no harm."""
+        watch, sent_by = self._watches.get((plugin_id, "ready")), self._early.get(plugin_id)
+        if watch is None or sent_by is None or watch.probe.kind is not ProbeKind.NOTIFY:
+            return
+        if watch.pid in sent_by:
             self.put(Probed(plugin_id, watch.pid, "ready", True))
+        self._early.pop(plugin_id, None)
 
 
 def check(probe: Probe, plugin: Plugin) -> str:
@@ -201,9 +213,21 @@ def _check_http(target: str) -> str:
 
 
 def _check_command(target: str, plugin: Plugin) -> str:
-    """Exit 0 is good. Runs in the plugin's folder with its environment, without a shell; killed with its children."""
+    """Exit 0 is good. Runs in the plugin's folder, with its environment and as its user, without a shell; killed with
+    its children.
+    """
     environment = {**os.environ, **dict(plugin.environment)}
     environment.pop("SUPERVISOR_SERVER_URL", None)
+    try:
+        user = find_user(plugin.user)
+    except HiveotError as error:
+        return f"command {target}: {error.what}"
+    # as the plugin's user: what that user can change must not run with more rights
+    identity: dict[str, Any] = {}
+    if user is not None:
+        groups = os.getgrouplist(user.name, user.gid)
+        identity = {"user": user.uid, "group": user.gid, "extra_groups": groups}
+        environment = {**environment, **dict(user.environment)}
     try:
         process = subprocess.Popen(
             shlex.split(target),
@@ -213,6 +237,7 @@ def _check_command(target: str, plugin: Plugin) -> str:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            **identity,
         )
     except (OSError, ValueError) as error:
         return f"command {target}: {error}"
@@ -223,6 +248,14 @@ def _check_command(target: str, plugin: Plugin) -> str:
         process.wait()
         return f"command {target}: no answer within {CHECK_TIMEOUT:g} s"
     return "" if code == 0 else f"command {target}: exit {code}"
+
+
+def _other_user(plugin: Plugin) -> User | None:
+    """The user that the plugin runs as, if that is not ours; prestart tells when that is not possible."""
+    try:
+        return find_user(plugin.user)
+    except HiveotError:
+        return None
 
 
 class _NotifySockets:
@@ -236,18 +269,25 @@ class _NotifySockets:
         self._sockets: dict[str, socket.socket] = {}
         self._selector = selectors.DefaultSelector()
 
-    def open(self, plugin_id: str) -> None:
+    def open(self, plugin: Plugin) -> None:
+        """Open the plugin's socket, for its own user alone, unless it is open."""
         import selectors
 
-        if plugin_id in self._sockets:
-            return
+        plugin_id, user = plugin.id, _other_user(plugin)
         path = self._paths.notify_socket(plugin_id)
         path.parent.mkdir(mode=0o700, exist_ok=True, parents=True)
+        if user is not None:
+            for folder in (path.parent, path.parent.parent):  # names in it can be used, not listed
+                folder.chmod(0o711)
+        if plugin_id in self._sockets:
+            return
         path.unlink(missing_ok=True)
         receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         receiver.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         receiver.bind(str(path))
         path.chmod(0o600)
+        if user is not None:
+            os.chown(path, user.uid, user.gid, follow_symlinks=False)
         self._sockets[plugin_id] = receiver
         self._selector.register(receiver, selectors.EVENT_READ, plugin_id)
         if len(self._sockets) == 1:

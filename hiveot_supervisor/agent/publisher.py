@@ -208,8 +208,11 @@ class Publisher:
             try:
                 same = value["epoch"] == self._state.epoch
                 seq = int(value["seq"]) if same else 0
-            except (KeyError, TypeError, ValueError):
+            except (KeyError, TypeError, ValueError, OverflowError):
                 log.warning("%s sent an unreadable acknowledgement: %.200r", consumer, value)
+                return
+            if seq > self._state.newest():
+                log.warning("%s acknowledged event %.30s, which there has never been", consumer, seq)
                 return
             if seq <= self._consumers.get(consumer, -1):
                 return

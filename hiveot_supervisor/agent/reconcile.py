@@ -34,6 +34,8 @@ def begin(agent: Agent, snapshot: Iterable[ProcessInfo], *, same_boot: bool) -> 
             _merge(agent, entry, processes.get(plugin_id), same_boot=same_boot)
             attempted = same_boot and record is not None and record.attempted
             want_at_boot(entry, attempted=attempted)
+            if same_boot and entry.cause is Cause.CREDENTIALS and entry.state is PluginState.STOPPED and entry.enabled:
+                entry.wanted = Cause.CREDENTIALS  # we were killed between the stop and the start
             agent.teller.save(entry)
     for gone in records.keys() - agent.table.entries.keys():
         agent.teller.removed(gone)  # taken out of launcher.yaml while we were away

@@ -24,8 +24,16 @@ REMOTE_TYPE = "hiveot"
 class Reports:
     """Feeds the agent from the event listener."""
 
-    def __init__(self, agent: Agent, *, snapshot: Callable[[], list[ProcessInfo]], reload: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        *,
+        snapshot: Callable[[], list[ProcessInfo]],
+        reload: Callable[[], None],
+        renew: Callable[[str, dict[str, Any]], None],
+    ) -> None:
         self._agent = agent
+        self._renew = renew
         self._snapshot = snapshot
         self._reload = reload
 
@@ -77,16 +85,20 @@ class Reports:
         return Exit()
 
     def _command(self, data: str) -> None:
-        """A notice from the command line: {"op": "disable"|"enable"|"reload", "plugin": NAME, "actor": WHO}."""
+        """A notice from the command line: {"op": "disable"|"enable"|"start"|"reload"|"renew", "plugin": NAME,
+        "actor": WHO}; for renew see `Renewals.notice`.
+        """
         try:
             message = json.loads(data)
-            operation, plugin = message["op"], message.get("plugin", "")
-        except (ValueError, KeyError, TypeError, AttributeError):
+            operation, plugin = message["op"], str(message.get("plugin", ""))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             log.warning("unreadable notice: %.200r", data)
             return
         entry = self._agent.table.get(plugin)
         if operation == "reload":
             self._reload()
+        elif operation == "renew":
+            self._renew(str(plugin), message)
         elif entry is None:
             log.warning("notice about an unknown plugin: %.200r", data)
         elif operation in ("enable", "disable"):

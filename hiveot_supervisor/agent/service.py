@@ -35,7 +35,9 @@ from hiveot_supervisor.agent.inbox import (
     Probed,
     PropertyDelivered,
     Provisioned,
+    Renewed,
     Reported,
+    Retired,
     Signalled,
     Stored,
     SupervisordGone,
@@ -43,13 +45,18 @@ from hiveot_supervisor.agent.inbox import (
 from hiveot_supervisor.agent.monitor import Monitor
 from hiveot_supervisor.agent.outside import BackgroundCredentials, MachineProcesses, end_orphans
 from hiveot_supervisor.agent.probes import Probes
+from hiveot_supervisor.agent.provisioning import Provisioner, refresh_own
 from hiveot_supervisor.agent.publisher import Publisher
+from hiveot_supervisor.agent.renewal_worker import RenewalWorker
+from hiveot_supervisor.agent.renewing import Renewals
 from hiveot_supervisor.agent.reports import Reports
 from hiveot_supervisor.agent.requests import Requests
 from hiveot_supervisor.agent.state import State, StateError
 from hiveot_supervisor.agent.strays import escaped
 from hiveot_supervisor.agent.strays import find as find_strays
 from hiveot_supervisor.clock import SystemClock
+from hiveot_supervisor.credentials.memory import forbid_core_dumps
+from hiveot_supervisor.credentials.provision import ask_via
 from hiveot_supervisor.errors import (
     ConfigError,
     HiveotError,
@@ -58,9 +65,10 @@ from hiveot_supervisor.errors import (
     SupervisordFault,
     SupervisordUnreachable,
 )
+from hiveot_supervisor.hub.admission import Allowance
 from hiveot_supervisor.hub.client import Account, HubClient, Notification, NotificationKind, Request, Right
 from hiveot_supervisor.hub.connect import make_client
-from hiveot_supervisor.model import Cause, Launcher, Plugin, ProbeKind, from_json
+from hiveot_supervisor.model import Cause, Launcher, Plugin, ProbeKind, checked, from_json
 from hiveot_supervisor.supervisord.listener import Eof, ListenerThread
 from hiveot_supervisor.supervisord.process import start_time
 from hiveot_supervisor.supervisord.rpc import ProcessInfo, SupervisordClient
@@ -71,6 +79,9 @@ log = logging.getLogger("agent")
 SAMPLE_INTERVAL = 5.0
 BATCH = 200
 """Items of the queue that are handled, and stored, together at most."""
+
+ALLOWANCE = Allowance(rate=50.0, burst=128, unanswered=64, total=192)
+"""Of requests of one consumer; what waits here together waits before supervisord's reports in the queue."""
 
 FLUSH_TIMEOUT = 3.0
 """Seconds to deliver the last events before leaving."""
@@ -107,22 +118,26 @@ class Service:
         self.state = State(self.paths.state_db)
         self.rpc = SupervisordClient(self.paths.socket)
         account = Account(launcher.id, launcher.token_file, self.paths.ca_cert, ready_file(launcher))
-        self.hub: HubClient = make_client(launcher.hub.url, account, version=__version__)
+        self.hub: HubClient = make_client(launcher.hub.url, account, version=__version__, allowance=ALLOWANCE)
         self.probes = Probes(self.inbox.put, self.paths)
+        plugins = Provisioner(self.paths, ask_via(self.hub))
         self.agent = Agent(
             launcher,
             state=self.state,
             rpc=self.rpc,
             hub=self.hub,
             publisher=Publisher(self.state, self.hub, self.inbox.put),
-            credentials=BackgroundCredentials(self.paths, self.hub, self.inbox.put),
+            credentials=BackgroundCredentials(self.paths, plugins, self.inbox.put),
             processes=MachineProcesses(self.paths),
             probes=self.probes,
             clock=SystemClock(),
         )
         self.requests = Requests(self.agent)
         self.health = Health(self.agent)
-        self.reports = Reports(self.agent, snapshot=self.snapshot, reload=self.reload)
+        refresh = partial(refresh_own, launcher, self.hub)
+        worker = RenewalWorker(plugins, launcher.id, refresh, self.inbox.put)
+        self.renewals = Renewals(self.agent, plugins, worker)
+        self.reports = Reports(self.agent, snapshot=self.snapshot, reload=self.reload, renew=self.renewals.notice)
         self.monitor = Monitor()
         self._deadline = 0.0
         self._sample_due = 0.0
@@ -191,7 +206,7 @@ class Service:
     def _wait(self) -> list[Any]:
         """What has happened, as soon as something has or is due; empty when it is only time for something."""
         mono = time.monotonic()
-        due = [self._deadline, self.folder.due, self._sample_due]
+        due = [self._deadline, self.folder.due, self._sample_due, self.renewals.due]
         due += [d for d in (self.requests.next_deadline(), self.agent.publisher.drain(mono)) if d is not None]
         batch: list[Any] = []
         try:
@@ -211,6 +226,7 @@ class Service:
         if self.folder.changed(mono):
             self.agent.folder_changed()
         self._sample(mono)
+        self.renewals.tick()
         self._deadline = self.agent.tick()
 
     def _stored_together(self, work: Callable[[], None]) -> None:
@@ -230,6 +246,8 @@ class Service:
             self._handle(item)
         except Exception:
             log.exception("while handling %r", item)
+            if isinstance(item, Asked):
+                self.hub.respond_error(item.request, "internal error", status=500)
 
     def _handle(self, item: Any) -> None:
         match item:
@@ -248,6 +266,10 @@ class Service:
                 self.requests.handle(request)
             case Provisioned(plugin, error, retry):
                 self.agent.provisioned(plugin, error, retry)
+            case Renewed():
+                self.renewals.renewed(item)
+            case Retired():
+                self.renewals.retired(item)
             case Delivered():
                 self.agent.publisher.delivered(item, time.monotonic())
             case PropertyDelivered():
@@ -385,8 +407,8 @@ def read_launcher(generated: Path) -> Launcher:
     """The resolved model of the last `generate`. Raises ConfigError."""
     path = generated / "launcher.json"
     try:
-        return from_json(Launcher, json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as error:
+        return checked(from_json(Launcher, json.loads(path.read_text())))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ConfigError(f"cannot read {path}", why=str(error), hint="hiveot-launcher generate") from error
 
 
@@ -397,6 +419,7 @@ def main() -> int:
     if "SUPERVISOR_SERVER_URL" not in os.environ:
         print("error: the agent is started by supervisord; use: hiveot-launcher up", file=sys.stderr)
         return 2
+    forbid_core_dumps()
     try:
         launcher = read_launcher(generated)
         logging.getLogger().setLevel(_LEVELS.get(launcher.log_level, "WARNING"))

@@ -257,6 +257,11 @@ class State:
         row = self._db.execute("SELECT MIN(seq) FROM outbox").fetchone()
         return None if row[0] is None else int(row[0])
 
+    def newest(self) -> int:
+        """seq of the last event that was ever stored; 0 when there was none."""
+        row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
+        return 0 if row is None else int(row[0])
+
     def backlog(self) -> int:
         """Number of outbox rows not yet acknowledged."""
         return int(self._rows)

@@ -14,7 +14,11 @@ from hiveot_supervisor.agent.restart import Backoff, Decision, after_exit
 from hiveot_supervisor.agent.state import Record
 from hiveot_supervisor.agent.strays import Stray
 from hiveot_supervisor.errors import ExitCode
+from hiveot_supervisor.foreign import clean
 from hiveot_supervisor.model import Cause, Plugin, PluginState
+
+MAX_NOTE = 500
+"""Characters of a note: it is stored, told to the hub with every event, and shown in tables."""
 
 UP = frozenset({PluginState.STARTING, PluginState.RUNNING, PluginState.STOPPING})
 
@@ -201,7 +205,7 @@ class Table:
         entry.intent = None
         if entry.cause is Cause.OPERATOR:
             entry.backoff = Backoff()
-            entry.note = f"by {entry.actor}" if entry.actor else "by operator"
+            entry.note = clean(f"by {entry.actor}", MAX_NOTE) if entry.actor else "by operator"
         elif entry.cause not in (Cause.LIMIT, Cause.PROBE):
             entry.note = entry.cause.value
         entry.actor = ""
@@ -242,7 +246,7 @@ class Table:
 
     def _gated(self, entry: Entry, exit_: Exit, gate: Gate, now: Now) -> list[Transition]:
         """prestart did not run the plugin: no failure is counted, `111` is tried again, `100` waits for a change."""
-        entry.note = gate.reason
+        entry.note = clean(gate.reason, MAX_NOTE)
         entry.gated = True
         entry.exit = exit_
         entry.pid = 0
@@ -287,13 +291,13 @@ class Table:
 
     def waiting(self, entry: Entry, note: str, now: Now) -> Transition | None:
         """It shall run, but something is not there yet."""
-        entry.note = note
+        entry.note = clean(note, MAX_NOTE)
         entry.cause = Cause.DEPENDENCY
         return self._move(entry, PluginState.WAITING, now)
 
     def unable(self, entry: Entry, state: PluginState, note: str, now: Now) -> Transition | None:
         """A start is not possible (`missing`, `failed`)."""
-        entry.note = note
+        entry.note = clean(note, MAX_NOTE)
         entry.intent = None
         entry.next_try = None
         entry.wanted = None
@@ -311,7 +315,7 @@ class Table:
             return None
         entry.intent = None
         entry.cause = Cause.OPERATOR
-        entry.note = f"by {actor}" if actor else "by operator"
+        entry.note = clean(f"by {actor}", MAX_NOTE) if actor else "by operator"
         return self._move(entry, PluginState.STOPPED, now)
 
     @staticmethod

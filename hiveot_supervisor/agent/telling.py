@@ -129,6 +129,11 @@ class Teller:
         self._board.forget()
         self._dirty.update(e.plugin.id for e in self._table.plugins)
 
+    def credentials_changed(self, plugin_id: str) -> None:
+        """Its token expires at another time now."""
+        self._board.tell_again(plugin_id)
+        self._dirty.add(plugin_id)
+
     def sampled(self, usage: dict[str, Usage]) -> None:
         """There are new resource figures."""
         self.usage = usage

@@ -22,6 +22,8 @@ STOPPED = "stopped"
 STATE_CHANGED = "pluginStateChanged"
 LIMIT_EXCEEDED = "limitExceeded"
 STRAY = "strayDetected"
+CREDENTIAL_EXPIRING = "credentialExpiring"
+CREDENTIAL_RENEWED = "credentialRenewed"
 
 FUNCTION = "hiveot:function"
 
@@ -81,7 +83,7 @@ _STATE_CHANGE = _record(
     pluginID=_PLUGIN_ID,
     state=text("State"),
     previous=text("Previous state"),
-    cause=text("Cause", "operator, crash, exit, limit, probe, dependency, shutdown, launcher-lost …"),
+    cause=text("Cause", "operator, crash, exit, limit, probe, dependency, credentials, shutdown, launcher-lost …"),
     exitCode=whole("Exit code", "Absent when a signal ended it"),
     signal=text("Signal", "Name of the signal that ended it"),
     maxRss=whole("Peak memory", "Of the process that ended", "Bytes"),
@@ -121,6 +123,29 @@ _STRAY = _record(
     detected=text("Detected", "manual"),
     device=_DEVICE,
     time=text("Time", "When it was noticed, ISO 8601"),
+    seq=_SEQ,
+    epoch=_EPOCH,
+)
+
+_EXPIRING = _record(
+    "Ending credentials",
+    pluginID=_PLUGIN_ID,
+    expires=text("Expires", "When the first of them ends, ISO 8601; absent when there are none"),
+    problem=text("Problem", "Why they could not be renewed"),
+    device=_DEVICE,
+    time=text("Time", "When it was noticed, ISO 8601"),
+    seq=_SEQ,
+    epoch=_EPOCH,
+)
+
+_RENEWED = _record(
+    "Renewed credentials",
+    pluginID=_PLUGIN_ID,
+    renewed=Schema(DataType.ARRAY, "Renewed", "key, token, certificate", items=text("Kind")),
+    expires=text("Expires", "When the first of all ends, ISO 8601"),
+    action=text("Action", "What the running plugin got: none, restart or HUP"),
+    device=_DEVICE,
+    time=text("Time", "When it happened, ISO 8601"),
     seq=_SEQ,
     epoch=_EPOCH,
 )
@@ -192,6 +217,10 @@ def launcher_thing(created: str) -> Thing:
             STATE_CHANGED: Event("Plugin state changed", "A plugin changed its state, and why", _STATE_CHANGE),
             LIMIT_EXCEEDED: Event("Limit exceeded", "A plugin has used more than its limit for too long", _LIMIT),
             STRAY: Event("Stray detected", "A copy of a plugin runs that the launcher did not start", _STRAY),
+            CREDENTIAL_EXPIRING: Event(
+                "Credentials end soon", "They could not be renewed so far; the launcher goes on trying", _EXPIRING
+            ),
+            CREDENTIAL_RENEWED: Event("Credentials renewed", "A plugin, or the launcher, has new ones", _RENEWED),
         },
         actions=ACTIONS,
         schema_definitions={"PluginInfo": PLUGIN_INFO},

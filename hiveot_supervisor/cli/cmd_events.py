@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from argparse import ArgumentParser, Namespace
 
 from hiveot_supervisor.cli import eventlines
 from hiveot_supervisor.cli.home import Home
-from hiveot_supervisor.cli.output import pause, use_color
+from hiveot_supervisor.cli.output import json_text, pause, use_color
 from hiveot_supervisor.errors import ExitCode, HiveotError
 
 POLL = 0.1
@@ -35,7 +34,7 @@ def run(args: Namespace) -> int:
     while True:
         wanted = [e for e in batch if (chosen is None or e.plugin in chosen) and (not args.type or e.name in args.type)]
         if args.json:
-            lines = [json.dumps(eventlines.as_json(event), ensure_ascii=False) for event in wanted]
+            lines = [json_text(eventlines.as_json(event)) for event in wanted]
         else:
             lines = list(eventlines.lines(wanted, color=color, verbose=args.verbose))
         for line in lines[max(0, len(lines) - max(0, args.last)) :] if first else lines:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from hiveot_supervisor.cli.home import AGENT, Home
-from hiveot_supervisor.cli.output import paint, pause, say, use_color
+from hiveot_supervisor.cli.output import harmless, json_text, paint, pause, say, use_color
 from hiveot_supervisor.errors import ExitCode, UnknownPlugin
 from hiveot_supervisor.supervisord.logfiles import Follower, last_lines
 
@@ -24,6 +23,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("-f", "--follow", action="store_true", help="go on with what is appended")
     parser.add_argument("-n", "--lines", type=int, default=20, metavar="N", help="last lines of each (default 20)")
     parser.add_argument("--no-prefix", action="store_true", help="without the plugin's name before each line")
+    parser.add_argument("--raw", action="store_true", help="lines as they were written, control characters too")
 
 
 def run(args: Namespace) -> int:
@@ -36,9 +36,9 @@ def run(args: Namespace) -> int:
 
     def show(index: int, name: str, line: str) -> None:
         if args.json:
-            print(json.dumps({"plugin": name, "line": line}, ensure_ascii=False))
+            print(json_text({"plugin": name, "line": line}))
             return
-        text = line if sys.stdout.isatty() is False else _harmless(line)
+        text = line if args.raw else harmless(line, color=color)
         prefix = paint(f"{name:<{width}} | ", _PREFIX_COLORS[index % len(_PREFIX_COLORS)], color) if prefixed else ""
         print(prefix + text)
 
@@ -75,11 +75,3 @@ def _files(home: Home, names: list[str]) -> dict[str, Path]:
                 raise UnknownPlugin(f"{plugin.id} has no log file", why="logPlugins is false in launcher.yaml")
             result[plugin.id] = path
     return result
-
-
-def _harmless(line: str) -> str:
-    """Colours may stay, other escapes (moving the cursor, setting the title) may not reach the terminal."""
-    import re
-
-    kept = re.sub(r"\x1b(?!\[[0-9;]*m)", "\ufffd", line)
-    return "".join(c if c.isprintable() or c in "\t\x1b" else "\ufffd" for c in kept)

@@ -14,6 +14,7 @@ from hiveot_supervisor.cli.output import human_size, human_time, paint, print_js
 from hiveot_supervisor.clock import iso8601
 from hiveot_supervisor.errors import ExitCode, SupervisordUnreachable
 from hiveot_supervisor.model import Plugin, PluginState
+from hiveot_supervisor.supervisord.rpc import ForeignSocket
 
 if TYPE_CHECKING:
     from hiveot_supervisor.agent.samples import Minute
@@ -33,6 +34,8 @@ def run(args: Namespace) -> int:
     home = Home.of(args)
     try:
         processes = {p.name: p for p in home.supervisord().snapshot()}
+    except ForeignSocket:
+        raise
     except SupervisordUnreachable:
         processes = None
     chosen = home.select(args.names)
@@ -136,11 +139,12 @@ def _credentials(home: Home, plugin: Plugin, now: float) -> list[tuple[str, str]
     if not plugin.create_cred or plugin is home.launcher.runtime:
         return []
     from hiveot_supervisor.credentials.expiry import read_claims
+    from hiveot_supervisor.credentials.store import read_text
     from hiveot_supervisor.errors import CredentialError
 
     path = home.paths.token(plugin.id)
     try:
-        expires = read_claims(path.read_text()).expires
+        expires = read_claims(read_text(path)).expires
     except FileNotFoundError:
         return [("token", "none yet; it is made before the first start")]
     except (OSError, CredentialError) as error:

@@ -13,7 +13,7 @@ from hiveot_supervisor.cli.home import Home
 from hiveot_supervisor.errors import HiveotError, SupervisordFault, SupervisordUnreachable, TimedOut
 from hiveot_supervisor.model import Paths
 from hiveot_supervisor.supervisord.process import is_alive, set_parent_death_signal
-from hiveot_supervisor.supervisord.rpc import clear_stale
+from hiveot_supervisor.supervisord.rpc import ForeignSocket, clear_stale
 
 READY_TIMEOUT = 15.0
 
@@ -24,9 +24,11 @@ def command(paths: Paths) -> list[str]:
 
 
 def is_running(home: Home) -> bool:
-    """A supervisord answers on this home's socket."""
+    """A supervisord answers on this home's socket. Raises ForeignSocket when it is somebody else's."""
     try:
         home.supervisord().state()
+    except ForeignSocket:
+        raise
     except SupervisordUnreachable:
         return False
     except SupervisordFault:
@@ -98,6 +100,8 @@ def shut_down(home: Home, *, timeout: float) -> bool:
     pid = _pid(home.paths)
     try:
         home.supervisord().shutdown()
+    except ForeignSocket:
+        raise
     except SupervisordUnreachable:
         clear_stale(home.paths.socket, home.paths.pidfile)
         return False

@@ -26,7 +26,7 @@ def set_enabled(args: Namespace, enabled: bool) -> int:
     try:
         control = Control(home)
     except SupervisordUnreachable:
-        _write(home, names, enabled)
+        write_enabled(home, names, enabled=enabled)
     else:
         for name in names:
             message = {"op": "enable" if enabled else "disable", "plugin": name}
@@ -36,8 +36,8 @@ def set_enabled(args: Namespace, enabled: bool) -> int:
     return act(args, "start" if enabled else "stop") if args.now else ExitCode.OK
 
 
-def _write(home: Home, names: list[str], enabled: bool) -> None:
-    """Nothing runs, so the agent, the only other writer, does not either."""
+def write_enabled(home: Home, names: list[str], *, enabled: bool) -> None:
+    """Store it ourselves; only while the agent, the one other writer, does not run."""
     from hiveot_supervisor.agent.state import Record, State
 
     state = State(home.paths.state_db)

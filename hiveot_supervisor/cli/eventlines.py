@@ -20,7 +20,9 @@ _COLORS = {
     "missing": "red",
     "backoff": "yellow",
     "waiting": "yellow",
+    "expiring": "red",
 }
+_CREDENTIALS = {"credentialRenewed": "renewed", "credentialExpiring": "expiring"}
 _QUIET_STATES = {"starting", "stopping", "running"}
 
 
@@ -39,6 +41,12 @@ def lines(events: Iterable[Event], *, color: bool, verbose: bool = False) -> Ite
     """One line an event. A state change right after its `started`/`stopped` is joined to it."""
     held: Event | None = None
     for event in events:
+        if event.name in _CREDENTIALS:
+            if held is not None:
+                yield _line(held.time, held.name, held.plugin, "", color)
+                held = None
+            yield _line(event.time, _CREDENTIALS[event.name], event.plugin, _about_credentials(event.value), color)
+            continue
         if event.name != STATE_CHANGED:
             if held is not None:
                 yield _line(held.time, held.name, held.plugin, "", color)
@@ -58,8 +66,8 @@ def lines(events: Iterable[Event], *, color: bool, verbose: bool = False) -> Ite
 
 def _line(wall: float, word: str, plugin: str, detail: str, color: bool) -> str:
     clock = time.strftime("%H:%M:%S", time.localtime(wall))
-    text = paint(f"{word:<8}", _COLORS.get(word, "cyan"), color)
-    return f"{paint(clock, 'dim', color)}  {text}  {plugin:<16}  {printable(detail)}".rstrip()
+    text = paint(f"{printable(word):<8}", _COLORS.get(word, "cyan"), color)
+    return f"{paint(clock, 'dim', color)}  {text}  {printable(plugin):<16}  {printable(detail)}".rstrip()
 
 
 def _detail(name: str, change: dict[str, Any]) -> str:
@@ -79,6 +87,17 @@ def _reason(change: dict[str, Any]) -> str:
     if not note or note == cause:
         return cause
     return note if note.startswith("by ") or cause == "dependency" else f"{cause}: {note}"
+
+
+def _about_credentials(value: Any) -> str:
+    """`token, certificate until 2027-01-31; restart`, or what keeps them from being renewed."""
+    told = value if isinstance(value, dict) else {}
+    until = f"until {str(told['expires'])[:10]}" if told.get("expires") else ""
+    if told.get("problem"):
+        return f"credentials {until}: {told['problem']}".replace(" :", ":")
+    renewed = ", ".join(str(kind) for kind in told.get("renewed") or ())
+    action = "" if told.get("action") in (None, "none") else f"; {told['action']}"
+    return f"{renewed} {until}{action}"
 
 
 def _next_try(change: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from hiveot_supervisor.clock import iso8601
 from hiveot_supervisor.errors import ConfigError, HiveotError, UnknownPlugin
-from hiveot_supervisor.model import Launcher, Paths, Plugin, PluginState, from_json
+from hiveot_supervisor.model import Launcher, Paths, Plugin, PluginState, checked, from_json
 from hiveot_supervisor.supervisord.rpc import ProcessInfo, SupervisordClient
 from hiveot_supervisor.supervisord.states import ProcessState
 
@@ -108,12 +108,12 @@ class Home:
         if self._launcher is None:
             try:
                 data = json.loads(self.paths.agent_json.read_text())
-                self._launcher = from_json(Launcher, data)
+                self._launcher = checked(from_json(Launcher, data))
             except FileNotFoundError:
                 raise ConfigError(
                     f"nothing has been generated in {self.paths.home}", hint="hiveot-launcher generate (or: up)"
                 ) from None
-            except (OSError, ValueError, TypeError) as error:
+            except (OSError, ValueError, TypeError, RecursionError) as error:
                 raise ConfigError(
                     f"cannot read {self.paths.agent_json}", why=str(error), hint="hiveot-launcher generate"
                 ) from error
@@ -176,7 +176,7 @@ class Home:
     def _samples(self) -> dict[str, Any]:
         try:
             data = json.loads((self.paths.run / "samples.json").read_text())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return dict(data.get("plugins", {})) if time.time() - data.get("time", 0) < 60 else {}
 

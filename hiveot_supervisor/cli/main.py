@@ -31,6 +31,7 @@ COMMANDS: dict[str, Command] = {
     "init": Command("cmd_init", "write a commented launcher.yaml and the folders of a home", "Set up"),
     "check": Command("cmd_check", "validate launcher.yaml; all problems at once", "Set up"),
     "generate": Command("cmd_generate", "launcher.yaml -> supervisord.conf", "Set up"),
+    "doctor": Command("cmd_doctor", "look at everything outside of launcher.yaml", "Look"),
     "schema": Command("cmd_schema", "print the JSON Schema of launcher.yaml", "Set up"),
     "up": Command("cmd_up", "generate, start supervisord, show what happens; Ctrl-C stops all", "Run"),
     "apply": Command("cmd_apply", "take launcher.yaml over; only what changed is restarted", "Run"),
@@ -44,6 +45,7 @@ COMMANDS: dict[str, Command] = {
     "restart": Command("cmd_restart", "stop, then start", "Control"),
     "enable": Command("cmd_enable", "start it by itself at every start", "Control"),
     "disable": Command("cmd_disable", "do not start it by itself", "Control"),
+    "creds": Command("cmd_creds", "keys, tokens, certificates: list, renew, revoke", "Control"),
     "version": Command("cmd_version", "versions of everything involved", "Other"),
 }
 ALIASES = {"ps": "list", "ls": "list", "run": "up"}

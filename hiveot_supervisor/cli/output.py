@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import sys
 from collections.abc import Collection
 from typing import Any, TextIO
 
 from hiveot_supervisor.errors import HiveotError
+from hiveot_supervisor.foreign import printable
+
+__all__ = [
+    "fail", "harmless", "human_size", "human_time", "json_text", "paint", "pause", "print_json", "printable", "say",
+    "table", "use_color",
+]  # fmt: skip
+
+_COLOR = re.compile(r"(\x1b\[[0-9;]{0,32}m)")
+"""What sets colours (ECMA-48, SGR), the only escape sequence that may reach a terminal."""
 
 _CODES = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36", "dim": "2", "bold": "1"}
 
@@ -26,9 +36,27 @@ def paint(text: str, color: str, enabled: bool) -> str:
     return f"\x1b[{_CODES[color]}m{text}\x1b[0m" if enabled else text
 
 
-def printable(text: str) -> str:
-    """`text` without control characters (terminal escapes in names, logs or hub messages must not act)."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in text)
+def harmless(text: str, *, color: bool, also: str = "\t") -> str:
+    """Foreign text for a terminal: colours stay when wanted, all else that could act there becomes U+FFFD.
+
+    also: control characters that stay. Colours end with the text, so that they do not run into what follows.
+    """
+    parts = _COLOR.split(text)
+    for at in range(0, len(parts), 2):
+        part = parts[at]
+        if not part.isprintable():
+            parts[at] = "".join(c if c.isprintable() or c in also else "\ufffd" for c in part)
+    if len(parts) == 1:
+        return parts[0]
+    return "".join(parts if color else parts[::2]) + ("\x1b[0m" if color and parts[-2] != "\x1b[0m" else "")
+
+
+def json_text(document: Any, *, indent: int | None = None) -> str:
+    """A document as JSON in which what could act on a terminal is escaped, so nothing of the data is lost."""
+    text = json.dumps(document, indent=indent, ensure_ascii=False)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def pause(seconds: float) -> bool:
@@ -39,8 +67,8 @@ def pause(seconds: float) -> bool:
 
 
 def say(text: str) -> None:
-    """Talk: a line on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """Talk: a line (or lines) on stderr. Whatever foreign text is in it cannot act on the terminal."""
+    print(harmless(text, color=True, also="\t\n"), file=sys.stderr, flush=True)
 
 
 def fail(error: HiveotError) -> int:
@@ -52,8 +80,7 @@ def fail(error: HiveotError) -> int:
 
 def print_json(document: Any) -> None:
     """One JSON document on stdout."""
-    json.dump(document, sys.stdout, indent=2, ensure_ascii=False)
-    print()
+    print(json_text(document, indent=2))
 
 
 def table(header: list[str], rows: list[list[str]], right: Collection[int] = ()) -> list[str]:
@@ -83,7 +110,7 @@ def human_time(seconds: float | None) -> str:
     """A duration for people, two units at most: `3d 4h`, `2m 10s`; `-` for None."""
     if seconds is None:
         return "-"
-    total = int(max(0, seconds))
+    total = int(min(max(0, seconds), 1e12))
     parts = [(total // 86400, "d"), (total // 3600 % 24, "h"), (total // 60 % 60, "m"), (total % 60, "s")]
     while len(parts) > 1 and parts[0][0] == 0:
         parts.pop(0)

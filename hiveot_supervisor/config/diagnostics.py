@@ -77,13 +77,14 @@ class Diagnostic:
 class Source:
     """The text of a file, able to tell line and column of an offset."""
 
-    __slots__ = ("_starts", "name", "path", "text")
+    __slots__ = ("_last", "_starts", "name", "path", "text")
 
     def __init__(self, path: Path, text: str, name: str = "") -> None:
         self.path = path
         self.text = text
         self.name = name or str(path)
         self._starts: list[int] | None = None
+        self._last = (0, "")  # hundreds of diagnostics may be about one line of a megabyte, and share its text
 
     def _line_starts(self) -> list[int]:
         if self._starts is None:
@@ -105,8 +106,10 @@ class Source:
         starts = self._line_starts()
         if not 1 <= number <= len(starts):
             return ""
-        end = starts[number] if number < len(starts) else len(self.text)
-        return self.text[starts[number - 1] : end].rstrip("\r\n")
+        if self._last[0] != number:
+            end = starts[number] if number < len(starts) else len(self.text)
+            self._last = number, self.text[starts[number - 1] : end].rstrip("\r\n")
+        return self._last[1]
 
 
 class Remedy(TypedDict, total=False):

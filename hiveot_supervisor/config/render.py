@@ -17,6 +17,9 @@ TAB = 4
 MAX_WIDTH = 100
 """Columns of source shown of a longer line."""
 
+_NEAR = 400
+"""Characters around a place that are looked at: a line may be as long as a file."""
+
 Paint = Callable[[str, str], str]
 """Colours a text: (text, colour name) -> text."""
 
@@ -97,19 +100,21 @@ def _excerpt(diagnostic: Diagnostic, width: int, color: str, paint: Paint) -> li
 
 def _window(text: str, start: int, stop: int) -> tuple[str, int, int]:
     """The part of a line to show, as it looks, with column and width of the range [start, stop) in it."""
-    cells = [_cell(char) for char in text]
+    origin, beyond = max(0, start - _NEAR), start + _NEAR < len(text)
+    cells = [_cell(char) for char in text[origin : start + _NEAR]]
     widths = _widths(cells)
-    stop = max(stop, start + 1)
-    first = 0
-    if sum(widths) > MAX_WIDTH:
-        while first < start and sum(widths[first:start]) > MAX_WIDTH // 3:
+    start, stop = start - origin, max(stop, start + 1) - origin
+    first, before = 0, sum(widths[:start])
+    if origin or beyond or sum(widths) > MAX_WIDTH:
+        while first < start and before > MAX_WIDTH // 3:
+            before -= widths[first]
             first += 1
     last, used = first, 0
     while last < len(cells) and used + widths[last] <= MAX_WIDTH:
         used += widths[last]
         last += 1
-    lead = "…" if first else ""
-    shown = lead + "".join(cells[first:last]) + ("…" if last < len(cells) else "")
+    lead = "…" if origin + first else ""
+    shown = lead + "".join(cells[first:last]) + ("…" if beyond or last < len(cells) else "")
     begin = len(lead) + sum(widths[first:start]) + max(0, start - len(cells))
     return shown, begin, sum(widths[start : min(stop, last)])
 

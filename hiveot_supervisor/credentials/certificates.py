@@ -102,7 +102,7 @@ def parse(pem: bytes) -> x509.Certificate:
 
     try:
         return x509.load_pem_x509_certificate(pem)
-    except ValueError as err:
+    except (ValueError, x509.InvalidVersion) as err:
         raise CredentialError("not a certificate", why="PEM of type CERTIFICATE is expected") from err
 
 
@@ -177,6 +177,7 @@ def _signed(builder: x509.CertificateBuilder, key: keys.PrivateKey, issuer: obje
 
 def _requested_key(csr_pem: str) -> keys.PublicKey:
     from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
 
     if len(csr_pem) > _MAX_CSR:
         raise CredentialError("not a certificate request", why=f"longer than {_MAX_CSR} characters")
@@ -184,7 +185,9 @@ def _requested_key(csr_pem: str) -> keys.PublicKey:
         request = x509.load_pem_x509_csr(csr_pem.encode("ascii"))
         proven = request.is_signature_valid
         key = request.public_key()
-    except (ValueError, TypeError) as err:
+    except UnsupportedAlgorithm as err:
+        raise CredentialError("refused certificate request", why="its key or signature is of an unknown kind") from err
+    except (ValueError, TypeError, x509.InvalidVersion) as err:
         raise CredentialError("not a certificate request", why="PKCS#10 PEM is expected") from err
     if not proven:
         raise CredentialError("refused certificate request", why="it is not signed by its own key")

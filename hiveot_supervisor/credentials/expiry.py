@@ -19,6 +19,7 @@ TOKEN_HEADER = "v4.public."
 MAX_TOKEN = 4096
 """Characters; the hub's tokens have about 330."""
 
+_YEAR_10000 = 253402300800.0
 _SIGNATURE = 64
 _RENEW_AT = 2 / 3
 
@@ -129,9 +130,12 @@ def _text(content: dict[str, Any], name: str) -> str:
 
 def _time(content: dict[str, Any], name: str) -> float:
     try:
-        return parse_iso8601(_text(content, name))
+        found = parse_iso8601(_text(content, name))
     except (ValueError, OverflowError) as err:
         raise CredentialError("not a HiveOT token", why=f"claim {name} is not a time") from err
+    if not 0.0 <= found < _YEAR_10000:  # the file may be one that a plugin can write: what is read can be shown
+        raise CredentialError("not a HiveOT token", why=f"claim {name} is not a time of our age")
+    return found
 
 
 def _children(data: bytes) -> list[tuple[int, bytes]]:
@@ -152,5 +156,7 @@ def _children(data: bytes) -> list[tuple[int, bytes]]:
 
 
 def _asn1_time(tag: int, content: bytes) -> float:
-    form = "%y%m%d%H%M%SZ" if tag == 0x17 else "%Y%m%d%H%M%SZ"
-    return datetime.strptime(content.decode("ascii"), form).replace(tzinfo=UTC).timestamp()
+    text = content.decode("ascii")
+    if tag == 0x17:  # two digits of the year, from 50 on of the last century (RFC 5280 §4.1.2.5.1)
+        text = ("19" if text >= "5" else "20") + text
+    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC).timestamp()

@@ -53,7 +53,7 @@ def parse_private(data: bytes) -> PrivateKey:
     Source of the forms: docs hiveot-hub-protocol §1.3. Ed25519 and P-256/384 keys are taken. Raises
     CredentialError.
     """
-    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.exceptions import InternalError, UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization as form
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -66,7 +66,7 @@ def parse_private(data: bytes) -> PrivateKey:
             key = (
                 Ed25519PrivateKey.from_private_bytes(raw) if len(raw) == _SEED else form.load_der_private_key(raw, None)
             )
-    except (binascii.Error, ValueError, TypeError, UnsupportedAlgorithm) as err:
+    except (binascii.Error, ValueError, TypeError, UnsupportedAlgorithm, InternalError) as err:
         raise CredentialError("not a private key", why="neither PKCS#8 PEM nor base64") from err
     if not isinstance(key, (Ed25519PrivateKey, EllipticCurvePrivateKey)):
         raise CredentialError("not a usable private key", why="it is neither Ed25519 nor ECDSA")
@@ -75,14 +75,14 @@ def parse_private(data: bytes) -> PrivateKey:
 
 def parse_public(text: str) -> PublicKey:
     """A public key from PKIX PEM. Raises CredentialError."""
-    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.exceptions import InternalError, UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization as form
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     try:
         key = form.load_pem_public_key(text.encode("ascii"))
-    except (ValueError, TypeError, UnsupportedAlgorithm) as err:
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError) as err:
         raise CredentialError("not a public key", why="PEM of type PUBLIC KEY is expected") from err
     if not isinstance(key, (Ed25519PublicKey, EllipticCurvePublicKey)):
         raise CredentialError("not a usable public key", why="it is neither Ed25519 nor ECDSA")

@@ -8,8 +8,10 @@ machine, and nothing that is still valid is replaced before it is due.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +32,21 @@ first used.
 RESERVED_IDS = frozenset({"ca", "hub"})
 """No account can have these IDs: its certificate would be caCert.pem or hubCert.pem."""
 
+CLOCK_SKEW = 300.0
+"""Seconds by which the hub's clock may be ahead of ours."""
+
+_ENDINGS = {"key": ".key", "token": ".token", "certificate": "Cert.pem"}
+
 LOCK_TIMEOUT = 30.0
 """Seconds to wait for another process that provisions the same account."""
+
+
+class Renew(Enum):
+    """How much is replaced: only what is missing or due, token and certificate whatever their age, or the key too."""
+
+    DUE = auto()
+    ALL = auto()
+    KEYS = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +112,14 @@ class Plan:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What `ensure` did: files written, until when (wall time) nothing needs renewal, whether the hub issues
-    certificates at all, and a remark for the log when a renewal was put off."""
+    certificates at all, and a remark for the log when a renewal was put off. superseded: the hub still takes the
+    token that was replaced, until `retire` is called."""
 
     written: tuple[Path, ...]
     valid_until: float
     certificates_offered: bool = True
     note: str = ""
+    superseded: bool = False
 
 
 def ask_via(hub: HubClient, *, timeout: float = 10.0) -> Ask:
@@ -115,27 +132,33 @@ def ask_via(hub: HubClient, *, timeout: float = 10.0) -> Ask:
     return ask
 
 
-def inspect(files: Files) -> Status:
+def inspect(files: Files, owner: tuple[int, int] | None = None) -> Status:
     """Read what is there. Signatures are only verified when the key that made them is newer than the file.
 
-    Raises CredentialError when a file exists but cannot be read.
+    What belongs to somebody else than us, root and `owner` counts as missing: its secret is theirs. Raises
+    CredentialError when a file exists but cannot be read.
     """
-    return Status(has_key=_has_key(files), token=_token_period(files), certificate=_certificate_period(files))
+    return Status(
+        has_key=_owned(files.key, owner) and _has_key(files),
+        token=_token_period(files) if _owned(files.token, owner) else None,
+        certificate=_certificate_period(files) if _owned(files.certificate, owner) else None,
+    )
 
 
-def plan(status: Status, *, now: float, certificate: bool = True) -> Plan:
+def plan(status: Status, *, now: float, certificate: bool = True, renew: Renew = Renew.DUE) -> Plan:
     """What to do about `status` at wall time `now`. `certificate`: whether one is wanted at all."""
-    token = _due(status.token, now)
-    wanted = certificate and (_due(status.certificate, now) or not status.has_key)
+    key = not status.has_key or renew is Renew.KEYS
+    token = _due(status.token, now) or renew is not Renew.DUE
+    wanted = certificate and (_due(status.certificate, now) or key or renew is not Renew.DUE)
     must = not status.has_key or _unusable(status.token, now) or (certificate and _unusable(status.certificate, now))
     periods = [status.token, status.certificate if certificate else None]
     renewals = [p.renewal() for p in periods if p is not None]
-    nothing = status.has_key and not token and not wanted
+    nothing = not key and not token and not wanted
     return Plan(
-        key=not status.has_key,
+        key=key,
         token=token,
         certificate=wanted,
-        must=must,
+        must=must or renew is not Renew.DUE,
         valid_until=min(renewals) if nothing and renewals else now,
     )
 
@@ -148,6 +171,7 @@ def ensure(
     certificate: bool = True,
     display_name: str = "",
     owner: tuple[int, int] | None = None,
+    renew: Renew = Renew.DUE,
 ) -> Outcome:
     """Create or renew what `plan` asks for. Returns at once, without asking the hub, when nothing is to be
     done.
@@ -159,63 +183,114 @@ def ensure(
     """
     store.ensure_folder(files.key.parent)
     with store.locked(files.lock, timeout=LOCK_TIMEOUT):
-        status = inspect(files)
-        todo = plan(status, now=now(), certificate=certificate)
+        status = inspect(files, owner)
+        todo = plan(status, now=now(), certificate=certificate, renew=renew)
         _tighten(files)
         if todo.nothing:
             return Outcome((), todo.valid_until)
+        # HiveOT's own hub, which issues no certificates, knows no sessions either: a token lives until it expires
+        replaces = files.token.exists() and todo.token and certificate
+        order = _Order(files, todo, ask, now, display_name or files.client_id, owner, replaces)
         try:
-            return _carry_out(files, todo, ask, now, certificate, display_name or files.client_id, owner)
+            written, offered = _carry_out(order)
         except (HubUnavailable, RequestTimeout) as err:
             if todo.must:
                 raise
             return Outcome((), now(), note=f"renewal of {files.client_id}'s credentials put off: {err.what}")
+        after = plan(inspect(files, owner), now=now(), certificate=certificate and offered)
+        superseded = order.replaces_token and files.token in written
+        return Outcome(tuple(written), after.valid_until, certificates_offered=offered, superseded=superseded)
 
 
-def _carry_out(
-    files: Files,
-    todo: Plan,
-    ask: Ask,
-    now: Callable[[], float],
-    certificate: bool,
-    display_name: str,
-    owner: tuple[int, int] | None,
-) -> Outcome:
+def retire(files: Files, ask: Ask) -> str:
+    """Have the hub forget the tokens before the one that is on the disk; it disconnects the account's clients, which
+    then log in with the new one. To be called when that is in its place.
+
+    Returns why it could not be done (such a hub keeps a token until it expires), else an empty text. Raises
+    HubUnavailable/RequestTimeout (later), CredentialError.
+    """
+    try:
+        ask("retireTokens", {"clientID": files.client_id, "token": store.read_text(files.token)})
+    except (HubUnavailable, RequestTimeout):
+        raise
+    except HubError as err:
+        return f"the hub keeps taking the old token of {files.client_id} until it expires: {err.what}"
+    except FileNotFoundError:
+        return f"{files.token} is gone"
+    return ""
+
+
+def remove(files: Files) -> None:
+    """Take the account's files away. Raises CredentialError, TimedOut (they are just being made)."""
+    with store.locked(files.lock, timeout=LOCK_TIMEOUT):
+        for path in (files.token, files.certificate, files.key):
+            store.remove_file(path)
+
+
+def kinds(written: Iterable[Path]) -> tuple[str, ...]:
+    """What files of an account are: `key`, `token`, `certificate`."""
+    names = [path.name for path in written]
+    return tuple(kind for kind, end in _ENDINGS.items() if any(name.endswith(end) for name in names))
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """A plan with what it takes to carry it out."""
+
+    files: Files
+    todo: Plan
+    ask: Ask
+    now: Callable[[], float]
+    display_name: str
+    owner: tuple[int, int] | None
+    replaces_token: bool
+
+    def write(self, path: Path, data: bytes) -> Path:
+        store.write_file(path, data, owner=self.owner)
+        return path
+
+
+def _carry_out(order: _Order) -> tuple[list[Path], bool]:
+    """The files written, and whether the hub issues certificates.
+
+    A first key is on the disk before a certificate is asked for, so that nothing is made twice when the hub goes away.
+    A key that replaces another waits for its certificate: whoever logs in by certificate needs the pair.
+    """
     from hiveot_supervisor.credentials import keys
 
+    files, todo = order.files, order.todo
     key: PrivateKey = keys.generate() if todo.key else keys.load(files.key)
     written: list[Path] = []
-    if todo.key or todo.token:
-        # The hub learns the public key first: a key file that it does not know would never be registered
-        # later.
-        token = _new_token(files, ask, keys.public_pem(key), display_name, now())
-        if todo.key:
-            store.write_file(files.key, keys.private_pem(key), owner=owner)
-            written.append(files.key)
-        if todo.token:
-            store.write_file(files.token, token.encode("ascii"), owner=owner)
-            written.append(files.token)
-    offered = True
-    if todo.certificate:
-        pem = _new_certificate(files, ask, key)
-        offered = pem is not None
-        if pem is not None:
-            store.write_file(files.certificate, pem, owner=owner)
-            written.append(files.certificate)
-    after = plan(inspect(files), now=now(), certificate=certificate and offered)
-    return Outcome(tuple(written), after.valid_until, certificates_offered=offered)
+    early = todo.key and todo.certificate and files.key.exists()
+    # The hub learns the public key first: a key file that it does not know would never be registered later.
+    token = _new_token(order, keys.public_pem(key)) if todo.key or todo.token else ""
+    pem = _new_certificate(files, order.ask, key) if early else None
+    if todo.key:
+        written.append(order.write(files.key, keys.private_pem(key)))
+    if todo.token:
+        written.append(order.write(files.token, token.encode("ascii")))
+    if todo.certificate and not early:
+        pem = _new_certificate(files, order.ask, key)
+    if pem is not None:
+        written.append(order.write(files.certificate, pem))
+    return written, pem is not None or not todo.certificate
 
 
-def _new_token(files: Files, ask: Ask, public_key: str, display_name: str, now: float) -> str:
-    arguments = {"clientID": files.client_id, "displayName": display_name, "pubKey": public_key}
-    token = ask("addService", arguments)
+def _new_token(order: _Order, public_key: str) -> str:
+    files = order.files
+    arguments: dict[str, Any] = {
+        "clientID": files.client_id, "displayName": order.display_name, "pubKey": public_key
+    }  # fmt: skip
+    if order.replaces_token:
+        arguments["newSession"] = True  # so that the old one can be told from it
+    token = order.ask("addService", arguments)
     if not isinstance(token, str):
         raise HubError(f"the hub gave no token for {files.client_id}", why="its answer is not text")
     try:
         claims = expiry.read_claims(token)
     except CredentialError as err:
         raise HubError(f"the hub gave no usable token for {files.client_id}", why=err.why) from err
-    if claims.client_id != files.client_id or claims.period.expired(now):
+    if claims.client_id != files.client_id or claims.period.expired(order.now()):
         why = f"it is for {claims.client_id}" if claims.client_id != files.client_id else "it has already expired"
         raise HubError(f"the hub gave no usable token for {files.client_id}", why=why, hint="are the clocks right?")
     return token.strip()
@@ -240,6 +315,12 @@ def _new_certificate(files: Files, ask: Ask, key: PrivateKey) -> bytes | None:
     if not fits:
         raise HubError(f"the hub gave no usable certificate for {files.client_id}", why="other key or other name")
     return pem
+
+
+def _owned(path: Path, owner: tuple[int, int] | None) -> bool:
+    """The file belongs to somebody who may know what is in it; true when there is none."""
+    allowed = {os.geteuid(), 0, *(owner or ())[:1], None}
+    return store.owner_of(path) in allowed
 
 
 def _has_key(files: Files) -> bool:
@@ -310,7 +391,8 @@ def _newer(one: Path, other: Path) -> bool:
 
 
 def _due(period: Period | None, now: float) -> bool:
-    return period is None or now >= period.renewal()
+    """Missing, at 2/3 of its life, or, made while a clock was wrong, not valid for some time yet."""
+    return period is None or now >= period.renewal() or period.start > now + CLOCK_SKEW
 
 
 def _unusable(period: Period | None, now: float) -> bool:

@@ -16,10 +16,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from hiveot_supervisor.credentials.folders import FOLDER_MODE, open_folder, user_name
 from hiveot_supervisor.errors import CredentialError, TimedOut
 
 PRIVATE_MODE = 0o600
-FOLDER_MODE = 0o700
 MAX_SIZE = 64 * 1024
 """Bytes; no key, token or certificate is larger."""
 
@@ -27,15 +27,13 @@ _LEFTOVER_AGE = 3600.0
 
 
 def ensure_folder(path: Path) -> None:
-    """Create the folder (0700, parents too) if missing, and check that only we can change what lies in it.
+    """Create the folder (0700, parents too) if missing, and check that only we can change what lies in it, and where
+    its path leads.
 
-    Raises CredentialError when it cannot be made, belongs to another user, or is writable by group or others.
+    Raises CredentialError when it cannot be made, or when it or a folder above it belongs to another user or is
+    writable by group or others.
     """
-    try:
-        path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-    except OSError as err:
-        raise CredentialError(f"cannot create the folder {path}", why=_reason(err)) from err
-    os.close(_open_folder(path))
+    os.close(open_folder(path, create=True))
 
 
 def write_file(path: Path, data: bytes, *, mode: int = PRIVATE_MODE, owner: tuple[int, int] | None = None) -> None:
@@ -45,7 +43,7 @@ def write_file(path: Path, data: bytes, *, mode: int = PRIVATE_MODE, owner: tupl
     is replaced, never followed. Raises CredentialError (folder not ours, disk full, …); then nothing has
     changed.
     """
-    folder = _open_folder(path.parent)
+    folder = open_folder(path.parent)
     try:
         temporary = f".{path.name}.{secrets.token_hex(6)}.tmp"
         try:
@@ -74,7 +72,7 @@ def read_file(path: Path, *, limit: int = MAX_SIZE) -> bytes:
     except FileNotFoundError:
         raise
     except OSError as err:
-        hint = f"it must be readable by {_user_name(os.geteuid())}"
+        hint = f"it must be readable by {user_name(os.geteuid())}"
         raise CredentialError(f"cannot read {path}", why=_reason(err), hint=hint) from err
     with os.fdopen(fd, "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -116,6 +114,101 @@ def tighten(path: Path) -> bool:
         return True
     finally:
         os.close(fd)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file or link of the folder, if it is there, and be sure of it. Raises CredentialError."""
+    folder = open_folder(path.parent)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path.name, dir_fd=folder)
+        os.fsync(folder)
+    except OSError as err:
+        raise CredentialError(f"cannot remove {path}", why=_reason(err), hint=_hint(err)) from err
+    finally:
+        os.close(folder)
+
+
+def give(path: Path, owner: tuple[int, int]) -> bool:
+    """Let the file at `path`, one of ours, belong to `owner` (uid, gid) alone. True when something had to change.
+
+    Works on the open file, so that nothing can be put in its place meanwhile. Raises FileNotFoundError, and
+    CredentialError for a link, a file with a second name somewhere else, or one of a third user.
+    """
+    folder = open_folder(path.parent)
+    try:
+        fd = os.open(path.name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    except FileNotFoundError:
+        raise
+    except OSError as err:
+        raise CredentialError(f"cannot hand over {path}", why=_reason(err), hint="remove it") from err
+    finally:
+        os.close(folder)
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+            why = "it is not a regular file with one name"
+            raise CredentialError(f"will not hand over {path}", why=why, hint="remove it")
+        if found.st_uid not in (os.geteuid(), 0, owner[0]):
+            why = f"it belongs to {user_name(found.st_uid)}"
+            raise CredentialError(f"will not hand over {path}", why=why, hint="remove it")
+        if found.st_uid == owner[0] and not found.st_mode & 0o077:
+            return False
+        os.fchmod(fd, stat.S_IMODE(found.st_mode) & 0o700)
+        os.fchown(fd, *owner)
+        return True
+    except OSError as err:
+        raise CredentialError(f"cannot hand over {path}", why=_reason(err)) from err
+    finally:
+        os.close(fd)
+
+
+def open_up(path: Path, bits: int) -> None:
+    """Allow more of a file or folder of ours, as public as what is in it. Links and what is not ours stay as they are.
+
+    Raises CredentialError.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    except OSError as err:
+        if err.errno == errno.ELOOP:
+            return
+        raise CredentialError(f"cannot open {path}", why=_reason(err)) from err
+    try:
+        found = os.fstat(fd)
+        if found.st_uid == os.geteuid() and found.st_mode & bits != bits:
+            os.fchmod(fd, stat.S_IMODE(found.st_mode) | bits)
+    finally:
+        os.close(fd)
+
+
+def make_folder_for(path: Path, owner: tuple[int, int]) -> None:
+    """Make a folder (0700) that belongs to `owner`, in one of ours, through which everybody may then pass.
+
+    What is there already stays as it is. Raises CredentialError.
+    """
+    parent = open_folder(path.parent, create=True)
+    try:
+        found = os.fstat(parent)
+        if found.st_uid == os.geteuid() and found.st_mode & 0o011 != 0o011:
+            os.fchmod(parent, stat.S_IMODE(found.st_mode) | 0o011)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path.name, FOLDER_MODE, dir_fd=parent)
+            os.chown(path.name, *owner, dir_fd=parent, follow_symlinks=False)
+    except OSError as err:
+        raise CredentialError(f"cannot make the folder {path}", why=_reason(err), hint=_hint(err)) from err
+    finally:
+        os.close(parent)
+
+
+def owner_of(path: Path) -> int | None:
+    """Who owns a file (of a link: the link), None when there is none."""
+    try:
+        return path.lstat().st_uid
+    except OSError:
+        return None
 
 
 def sweep(folder: Path, *, now: float) -> list[Path]:
@@ -162,34 +255,6 @@ def try_lock(fd: int) -> bool:
     return True
 
 
-def _open_folder(path: Path) -> int:
-    """A descriptor of a folder that only we (or root) control; what follows works on it, whatever happens to
-    the path.
-    """
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as err:
-        hint = f"it must be a folder of {_user_name(os.geteuid())} with mode 0700"
-        raise CredentialError(f"cannot use the folder {path}", why=_reason(err), hint=hint) from err
-    found = os.fstat(fd)
-    us = os.geteuid()
-    if found.st_uid not in (us, 0):
-        os.close(fd)
-        raise CredentialError(
-            f"will not keep credentials in {path}",
-            why=f"the folder belongs to {_user_name(found.st_uid)}, not to {_user_name(us)}",
-            hint=f"run as {_user_name(found.st_uid)}, or: chown {_user_name(us)} {path}",
-        )
-    if found.st_mode & 0o022:
-        os.close(fd)
-        raise CredentialError(
-            f"will not keep credentials in {path}",
-            why=f"others may write to it (mode {stat.S_IMODE(found.st_mode):04o})",
-            hint=f"chmod 0700 {path}",
-        )
-    return fd
-
-
 def _write_new(folder: int, name: str, data: bytes, mode: int, owner: tuple[int, int] | None) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(name, flags, PRIVATE_MODE, dir_fd=folder)
@@ -213,14 +278,5 @@ def _hint(err: OSError) -> str:
     if err.errno in (errno.ENOSPC, errno.EDQUOT):
         return "free some space; the old file, if any, is unchanged"
     if err.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"the folder must be writable by {_user_name(os.geteuid())}"
+        return f"the folder must be writable by {user_name(os.geteuid())}"
     return ""
-
-
-def _user_name(uid: int) -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid {uid}"

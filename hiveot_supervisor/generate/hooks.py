@@ -64,6 +64,7 @@ def specify(launcher: Launcher, plugin: Plugin) -> Spec:
         reason_file=str(paths.prestart_dir / f"{name}.json"),
         verified=str(paths.stores / "launcher" / "verified" / name),
         extension=launcher.extension,
+        store=str(paths.stores / name),
     )
     _check(spec)
     return spec

@@ -34,12 +34,14 @@ class File:
 class Plan:
     """All that `generate` wants.
 
-    folders: must exist, made with 0700; private: folders of ours alone, whose mode is corrected too; files: in the
-    order in which they are put in place; swept: folder in which other `*.json` and `*.sh` files are stale.
+    folders: must exist, made with 0700; private: folders of ours alone, whose mode is corrected too; guarded: folders
+    that others may enter, but in which they must not be able to replace a socket or file of ours; files: in the order
+    in which they are put in place; swept: folder in which other `*.json` and `*.sh` files are stale.
     """
 
     folders: tuple[Path, ...]
     private: tuple[Path, ...]
+    guarded: tuple[Path, ...]
     files: tuple[File, ...]
     swept: Path
 
@@ -72,6 +74,7 @@ def make(launcher: Launcher, *, python: Path | None = None, tools: Tools | None 
     return Plan(
         folders=_folders(launcher, conf),
         private=(paths.generated, paths.plugin_dir, paths.prestart_dir, paths.stores / "launcher" / "verified"),
+        guarded=(paths.run, paths.stores),
         # supervisord.conf comes last: when it is there, so is all that it names
         files=(*scripts, *_models(launcher), _file(paths.supervisord_conf, text)),
         swept=paths.plugin_dir,

@@ -142,6 +142,10 @@ def _make_folders(plan: Plan) -> None:
         mode = stat.S_IMODE(folder.stat().st_mode)
         if mode & 0o077:
             folder.chmod(mode & FOLDER_MODE)
+    for folder in plan.guarded:
+        status = folder.stat()
+        if status.st_mode & 0o022 and status.st_uid == os.geteuid():
+            folder.chmod(stat.S_IMODE(status.st_mode) & ~0o022)
 
 
 def _stale(plan: Plan) -> list[Path]:

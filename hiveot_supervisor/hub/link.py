@@ -28,6 +28,7 @@ from hiveot_supervisor.hub.reconnect import Ending
 log = logging.getLogger("hiveot.hub")
 
 MAX_BACKLOG_BYTES = 16_000_000  # received, not yet dispatched
+MAX_SENDER_BACKLOG = 1_000_000  # the same, of requests of one sender: at most some tenths of a second for the others
 READY_POLL = 0.01  # seconds between looks at the ready file, in the first minute
 FILE_POLL = 0.25  # seconds between looks at the credential files while waiting to try again
 
@@ -99,6 +100,7 @@ class BaseLink(Generic[S]):
         self._refused = ""
         self._closed = False
         self._backlog = 0
+        self._backlog_of: dict[str, int] = {}
         self._stop = threading.Event()
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._retry = reconnect.RetryState()  # the network thread's
@@ -168,14 +170,18 @@ class BaseLink(Generic[S]):
             self._changed.notify_all()
         self._jobs.put(self._handler.link_up)
 
-    def _receive(self, size: int, deliver: Callable[[], None]) -> None:
-        """Have `deliver` called in the dispatch thread; dropped when too many bytes (`size`) await that."""
+    def _receive(self, size: int, deliver: Callable[[], None], sender: str = "") -> None:
+        """Have `deliver` called in the dispatch thread; dropped when too many bytes (`size`) await that, in all or
+        from the same `sender` of requests (empty: it is no request)."""
         with self._changed:
+            own = self._backlog_of.get(sender, 0)
             fits = not self._backlog or self._backlog + size <= MAX_BACKLOG_BYTES  # a single large one is fine
+            fits = fits and (not sender or not own or own + size <= MAX_SENDER_BACKLOG)
             if fits:
                 self._backlog += size
+                self._backlog_of[sender] = own + size
         if fits:
-            self._jobs.put(functools.partial(self._deliver, deliver, size))
+            self._jobs.put(functools.partial(self._deliver, deliver, size, sender))
         else:
             self._limited.warning(
                 "backlog", "messages from the hub are dropped: they come faster than they are handled"
@@ -190,9 +196,12 @@ class BaseLink(Generic[S]):
             except Exception:
                 log.exception("a handler of hub messages failed")
 
-    def _deliver(self, deliver: Callable[[], None], size: int) -> None:
+    def _deliver(self, deliver: Callable[[], None], size: int, sender: str) -> None:
         with self._changed:
             self._backlog -= size
+            self._backlog_of[sender] -= size
+            if not self._backlog_of[sender]:
+                del self._backlog_of[sender]
         deliver()
 
     def _run_network(self) -> None:

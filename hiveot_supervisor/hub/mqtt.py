@@ -19,6 +19,7 @@ from typing import Any
 from hiveot_supervisor.clock import Clock, SystemClock, iso8601
 from hiveot_supervisor.errors import HubError
 from hiveot_supervisor.hub import requests, topics
+from hiveot_supervisor.hub.admission import Admission, Allowance
 from hiveot_supervisor.hub.client import (
     Account,
     HubListener,
@@ -44,7 +45,8 @@ class MqttHubClient:
 
     url: `mqtts://host:port`. agent: publish presence, receive requests, and use the account ID as MQTT client ID;
     otherwise the client ID is `{account}-{instance}`, so that any number of them can be connected beside the agent.
-    instance: names this process in its inbox, random by default. version: shown in presence.
+    instance: names this process in its inbox, random by default. version: shown in presence. allowance: how much one
+    sender may ask; more is answered with an error.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class MqttHubClient:
         instance: str | None = None,
         version: str = "",
         clock: Clock | None = None,
+        allowance: Allowance | None = None,
     ) -> None:
         self._id = account.client_id
         self._agent = agent
@@ -64,6 +67,7 @@ class MqttHubClient:
         self._instance = instance or secrets.token_hex(4)
         self._limited = LimitedLog(log, self._clock.monotonic)
         self._answers = requests.Answers()
+        self._admission = Admission(allowance)
         self._listener: HubListener | None = None
         self._lock = threading.Lock()  # guards what follows
         self._started = False
@@ -190,6 +194,7 @@ class MqttHubClient:
     def _answer(self, request: Request, response: ResponseMessage) -> Future[None]:
         """Remember the answer, then send it; the sender may have asked not to get one. Raises BadMessage."""
         payload = encode(response)
+        self._admission.answered(request.sender)
         if request.correlation_id:
             self._answers.finish(request.sender, request.correlation_id, payload, self._clock.monotonic())
         if not request.reply_to:
@@ -252,6 +257,13 @@ class MqttHubClient:
         except HubError as exc:
             self._limited.warning("bad", "a message on %s is ignored: %s", incoming.topic[:300], exc)
 
+    def _refuse(self, request: Request, title: str, detail: str, status: int) -> None:
+        """Answer a request that was not passed on. Nothing of it is remembered: it may come again."""
+        self._answers.forget(request.sender, request.correlation_id)
+        if request.reply_to:
+            error = ErrorValue.make(title, detail=detail, status=status)
+            self._link.publish(request.reply_to, encode(self._response(request, error=error)))
+
     def _handle_request(self, topic: topics.Topic, incoming: Incoming) -> None:
         if not self._agent or topic.agent != self._id:
             return
@@ -267,15 +279,21 @@ class MqttHubClient:
             case requests.Accept(request):
                 self._pass_on(request)
             case requests.Repeat(reply_to, payload):
-                self._link.publish(reply_to, payload)
+                if self._admission.admit(topic.sender, self._clock.monotonic()) == "":
+                    self._admission.answered(topic.sender)
+                    self._link.publish(reply_to, payload)
             case requests.Reject(request, why):
-                self.respond_error(request, "the request is not valid", detail=why)
+                self._refuse(request, "the request is not valid", why, 400)
             case requests.Ignore(why, suspect=True):
                 self._limited.warning("request", "a request of %s is ignored: %s", topic.sender, why)
 
     def _pass_on(self, request: Request) -> None:
         if self._listener is None:
-            self.respond_error(request, f"{self._id} takes no requests", status=501)
+            self._refuse(request, f"{self._id} takes no requests", "", 501)
+            return
+        if why := self._admission.admit(request.sender, self._clock.monotonic()):
+            self._limited.warning("flood", "requests of %s are refused: %s", request.sender, why)
+            self._refuse(request, "too many requests; try again later", why, 429)
             return
         try:
             self._listener.on_request(request)

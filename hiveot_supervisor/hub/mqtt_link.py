@@ -17,6 +17,7 @@ from hiveot_supervisor.errors import HubError, HubRefused, HubUnavailable
 from hiveot_supervisor.hub.client import Account
 from hiveot_supervisor.hub.link import Address, BaseLink, LinkHandler, complete
 from hiveot_supervisor.hub.mqtt_session import Incoming, Login, Session
+from hiveot_supervisor.hub.topics import request_sender
 
 MAX_PENDING = 10_000  # publishes without acknowledgement
 MAX_PENDING_BYTES = 16_000_000
@@ -140,7 +141,7 @@ class Link(BaseLink[Session]):
 
     def message(self, incoming: Incoming) -> None:
         size = len(incoming.topic) + len(incoming.payload) + 200
-        self._receive(size, functools.partial(self._receiver.link_message, incoming))
+        self._receive(size, functools.partial(self._receiver.link_message, incoming), request_sender(incoming.topic))
 
     def published(self, session: Session, mid: int, code: int, text: str) -> None:
         self._jobs.put(functools.partial(self._acknowledged, session, mid, (code,), text))

@@ -21,6 +21,12 @@ from hiveot_supervisor.hub.wire import BadMessage, decode_json
 CLOCK_SKEW = 5.0
 """Seconds that a sender's clock may be behind ours before its requests count as expired."""
 
+MAX_REQUEST = 65_536
+"""Bytes of a request that an agent looks into; requests carry IDs and settings, a certificate request at most."""
+
+MAX_CORRELATION = 128
+"""Characters of a correlation ID: it is remembered with the answer."""
+
 _OPERATIONS = (Operation.INVOKE_ACTION.value, Operation.WRITE_PROPERTY.value)
 
 
@@ -61,12 +67,16 @@ Verdict: TypeAlias = Accept | Repeat | Reject | Ignore
 class Answers:
     """Answers given, by sender and correlation ID, so that a repeated request is not carried out twice. Thread-safe.
 
-    Bounded by number, bytes and age (seconds, on the clock the caller passes); the oldest go first. An entry without a
-    payload is a request that is still being worked on.
+    Bounded by number, bytes and age (seconds, on the clock the caller passes); the oldest go first, of a sender with
+    more than `each` entries its own. An entry without a payload is a request that is still being worked on.
     """
 
-    def __init__(self, *, limit: int = 1000, max_bytes: int = 4_000_000, max_age: float = 600.0) -> None:
+    def __init__(
+        self, *, limit: int = 1000, each: int = 250, max_bytes: int = 4_000_000, max_age: float = 600.0
+    ) -> None:
         self._limit = limit
+        self._each = each
+        self._by_sender: dict[str, OrderedDict[str, None]] = {}
         self._max_bytes = max_bytes
         self._max_age = max_age
         self._bytes = 0
@@ -80,7 +90,7 @@ class Answers:
             self._trim(now)
             if key in self._entries:
                 return self._entries[key][1]
-            self._entries[key] = (now, None)
+            self._add(key, now, None)
             return True
 
     def finish(self, sender: str, correlation_id: str, payload: bytes, now: float) -> None:
@@ -88,9 +98,13 @@ class Answers:
         key = (sender, correlation_id)
         with self._lock:
             self._drop(key)
-            self._entries[key] = (now, payload)
-            self._bytes += len(payload)
+            self._add(key, now, payload)
             self._trim(now)
+
+    def forget(self, sender: str, correlation_id: str) -> None:
+        """A request was refused for now: the same one may be sent again."""
+        with self._lock:
+            self._drop((sender, correlation_id))
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -103,9 +117,25 @@ class Answers:
                 return
             self._drop(key)
 
+    def _add(self, key: tuple[str, str], now: float, payload: bytes | None) -> None:
+        sender, correlation_id = key
+        self._entries[key] = (now, payload)
+        self._bytes += len(payload or b"")
+        own = self._by_sender.setdefault(sender, OrderedDict())
+        own[correlation_id] = None
+        if len(own) > self._each:
+            self._drop((sender, next(iter(own))))
+
     def _drop(self, key: tuple[str, str]) -> None:
-        _, payload = self._entries.pop(key, (0.0, None))
+        if key not in self._entries:
+            return
+        sender, correlation_id = key
+        _, payload = self._entries.pop(key)
         self._bytes -= len(payload or b"")
+        own = self._by_sender[sender]
+        del own[correlation_id]
+        if not own:
+            del self._by_sender[sender]
 
 
 def judge(topic: topics.Topic, payload: bytes, *, retained: bool, wall: float, now: float, answers: Answers) -> Verdict:
@@ -120,6 +150,8 @@ def judge(topic: topics.Topic, payload: bytes, *, retained: bool, wall: float, n
         data = decode_json(payload)
     except BadMessage as exc:
         return Ignore(str(exc), suspect=True)
+    if len(payload) > MAX_REQUEST:
+        return _unreadable(topic, data, f"it has {len(payload)} bytes, more than {MAX_REQUEST}")
     if data is True or data is False:
         return Accept(_bare(topic, Operation.WRITE_PROPERTY, data))
     if data == {}:
@@ -157,8 +189,9 @@ def _judge_message(
     try:
         if message.expires and parse_iso8601(message.expires) + CLOCK_SKEW < wall:
             return Ignore(f"expired at {message.expires}")
-    except ValueError:
-        return Reject(request, f"expires is not a time: {message.expires[:40]!r}")
+    except (ValueError, OverflowError):
+        why = f"expires is not a time: {message.expires[:40]!r}"
+        return Reject(request, why) if request.reply_to else Ignore(why, suspect=True)
     if not message.correlation_id:
         return Accept(request)
     known = answers.begin(topic.sender, message.correlation_id, now)
@@ -176,6 +209,8 @@ def _contradiction(topic: topics.Topic, message: RequestMessage) -> str:
         return f"thingID {message.thing_id[:140]!r} is not that of the topic"
     if message.name not in ("", topic.name):
         return f"name {message.name[:140]!r} is not that of the topic"
+    if len(message.correlation_id) > MAX_CORRELATION:
+        return f"correlationID is longer than {MAX_CORRELATION} characters"
     if message.operation not in _OPERATIONS:
         return f"unknown operation {message.operation[:40]!r}"
     return ""
@@ -197,7 +232,7 @@ def _unreadable(topic: topics.Topic, data: Any, why: str) -> Verdict:
     reply_to, correlation_id = fields.get("replyTo"), fields.get("correlationID")
     if isinstance(reply_to, str) and isinstance(correlation_id, str) and _own_inbox(topic, reply_to):
         operation = fields.get("operation")
-        name = operation if isinstance(operation, str) else Operation.INVOKE_ACTION.value
+        name = operation[:40] if isinstance(operation, str) else Operation.INVOKE_ACTION.value
         request = _bare(topic, name, None)
         return Reject(
             Request(

@@ -15,6 +15,7 @@ from hiveot_supervisor.hub.client import Right
 
 ROOT = "hiveot"
 
+_RIGHTS = frozenset(right.value for right in Right)
 _ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 
 
@@ -112,6 +113,13 @@ def observe_filter(kind: Kind, agent: str = "") -> str:
         return f"{ROOT}/{kind.value}/#"
     whole = _join(kind.value, agent)
     return whole if kind is Kind.PRESENCE else whole + "/#"
+
+
+def request_sender(topic: str) -> str:
+    """Who sent a message on a request topic, read quickly; empty for topics of other kinds."""
+    _, _, rest = topic.partition("/")
+    kind = rest[: rest.find("/")]
+    return topic[topic.rfind("/") + 1 :] if kind in _RIGHTS else ""
 
 
 def parse(topic: str) -> Topic:

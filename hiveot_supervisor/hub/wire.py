@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,11 +36,13 @@ def encode_json(value: Any, *, limit: int = MAX_SENT) -> bytes:
 
 
 def decode_json(data: bytes | str, *, limit: int = MAX_MESSAGE) -> Any:
-    """Parse JSON text strictly (no NaN). Raises BadMessage when it is none or larger than `limit`."""
+    """Parse JSON text strictly: no NaN, nothing that would be read as infinity. Raises BadMessage when it is none or
+    larger than `limit`.
+    """
     if len(data) > limit:
         raise BadMessage("a message is too large", why=f"{len(data)} bytes, limit {limit}")
     try:
-        return json.loads(data, parse_constant=_no_constant)
+        return json.loads(data, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError) as exc:
         raise BadMessage("a message is not valid JSON", why=str(exc)) from exc
 
@@ -67,6 +70,14 @@ def integer(source: Mapping[str, Any], key: str) -> int | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
     raise BadMessage(f"member {key} of a message is not an integer", why=f"it is {type(value).__name__}")
+
+
+def _finite(text: str) -> float:
+    """Numbers beyond the range of a double would become infinity, which cannot be sent back."""
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text[:40]} is beyond the range of numbers")
+    return value
 
 
 def _no_constant(name: str) -> Any:

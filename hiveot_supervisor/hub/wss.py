@@ -11,6 +11,7 @@ no last values for new observers (they can read them) and no consumers' acknowle
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import re
 import threading
@@ -22,6 +23,7 @@ from typing import Any
 
 from hiveot_supervisor.clock import Clock, SystemClock, iso8601
 from hiveot_supervisor.errors import HubError, RequestTimeout
+from hiveot_supervisor.hub.admission import Admission, Allowance
 from hiveot_supervisor.hub.client import Account, HubListener, NotificationKind, Observer, Request, Right
 from hiveot_supervisor.hub.limitlog import LimitedLog
 from hiveot_supervisor.hub.link import complete
@@ -72,14 +74,23 @@ class WssHubClient:
     """One account's connection to a HiveOT hub; see `hub.client.HubClient` for the methods.
 
     url: `wss://host[:8444][/wot/wss]`. agent: requests are passed to the listener; otherwise they are refused (the hub
-    sends an account's requests to whichever of its connections is oldest).
+    sends an account's requests to whichever of its connections is oldest). allowance: how much one sender may ask.
     """
 
-    def __init__(self, url: str, account: Account, *, agent: bool = True, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        account: Account,
+        *,
+        agent: bool = True,
+        clock: Clock | None = None,
+        allowance: Allowance | None = None,
+    ) -> None:
         self._id = check_id(account.client_id)
         self._agent = agent
         self._clock: Clock = clock or SystemClock()
         self._limited = LimitedLog(log, self._clock.monotonic)
+        self._admission = Admission(allowance)
         self._listener: HubListener | None = None
         self._lock = threading.Lock()  # guards what follows
         self._started = False
@@ -184,17 +195,27 @@ class WssHubClient:
 
     def respond(self, request: Request, output: Any = None) -> Future[None]:
         try:
-            return self._answer(request, output, None)
+            sent = self._answer(request, output, None)
         except BadMessage as exc:
-            self.respond_error(request, "the answer cannot be sent", detail=exc.why)
+            self.respond_error(dataclasses.replace(request, input=None), "the answer cannot be sent", detail=exc.why)
             return _failed(exc)
+        self._admission.answered(request.sender)
+        return sent
 
     def respond_error(self, request: Request, title: str, *, detail: str = "", status: int = 400) -> Future[None]:
         """Always with status 400, the only one that the hub and its clients know; `detail` goes into the title too,
         because HiveOT's command line shows nothing else."""
         del status
+        self._admission.answered(request.sender)
+        return self._refuse(request, title, detail)
+
+    def _refuse(self, request: Request, title: str, detail: str = "") -> Future[None]:
         shown = f"{title}: {detail}" if detail else title
-        return self._answer(request, None, ErrorValue(shown, detail=detail))
+        error = ErrorValue(shown, detail=detail)
+        try:
+            return self._answer(request, None, error)
+        except BadMessage:  # the answer repeats the input, which may be as large as the hub lets through
+            return self._answer(dataclasses.replace(request, input=None), None, error)
 
     def _answer(self, request: Request, output: Any, error: ErrorValue | None) -> Future[None]:
         """As Go agents do: the result in `output`, and in `value` an ActionStatus, whose state says `completed` also
@@ -307,7 +328,11 @@ class WssHubClient:
 
     def _pass_on(self, request: Request) -> None:
         if self._listener is None or not self._agent:
-            self.respond_error(request, f"this connection of {self._id} takes no requests; try again")
+            self._refuse(request, f"this connection of {self._id} takes no requests; try again")
+            return
+        if why := self._admission.admit(request.sender, self._clock.monotonic()):
+            self._limited.warning("flood", "requests of %s are refused: %s", request.sender[:64], why)
+            self._refuse(request, "too many requests; try again later", why)
             return
         try:
             self._listener.on_request(request)

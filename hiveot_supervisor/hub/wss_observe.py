@@ -143,7 +143,7 @@ def _directory_change(message: NotificationMessage) -> list[Notification]:
         try:
             document = json.loads(message.value)
             full = document["id"]
-        except (TypeError, ValueError, KeyError) as exc:
+        except (TypeError, ValueError, KeyError, RecursionError) as exc:
             raise BadMessage("a Thing Description of the directory is not readable", why=str(exc)) from exc
     else:
         return []

@@ -168,7 +168,7 @@ class _Loop:
         self._wake = wake
         self._protocol = ClientProtocol(parse_uri(login.url), max_size=MAX_FRAME, logger=_library)
         self._out = bytearray()
-        self._parts: list[bytes] = []  # of a fragmented message
+        self._parts = bytearray()  # of a fragmented message
         self._written = 0  # highest number given to the protocol
         self._wanted = 0  # highest of those that want proof
         self._ping_at: float | None = None  # when the ping under way was sent
@@ -317,9 +317,9 @@ class _Loop:
     def _frame(self, frame: Frame) -> None:
         match frame.opcode:
             case Opcode.TEXT | Opcode.BINARY | Opcode.CONT:
-                self._parts.append(bytes(frame.data))
+                self._parts += frame.data
                 if frame.fin:
-                    data, self._parts = b"".join(self._parts), []
+                    data, self._parts = bytes(self._parts), bytearray()
                     self._sink.frame(data)
             case Opcode.PONG:
                 self._ping_at = None

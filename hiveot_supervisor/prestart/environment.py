@@ -71,25 +71,28 @@ def parse_file(text: str, path: str) -> list[tuple[str, str]]:
 
 def _quoted(raw: str, number: int, lines: _Lines, path: str) -> str:
     """The value that begins with a quote in `raw`; takes more lines until the quote is closed."""
-    while (end := _closing(raw)) is None:
+    quote, part = raw[0], raw[1:]
+    parts: list[str] = []
+    while (end := _closing(part, quote)) is None:
+        parts.append(part)
         _, following = next(lines, (0, None))
         if following is None:
-            raise _bad(path, number, f"the quote {raw[0]} is not closed")
-        raw = f"{raw}\n{following}"
-    rest = raw[end + 1 :].strip()
+            raise _bad(path, number, f"the quote {quote} is not closed")
+        part = following
+    rest = part[end + 1 :].strip()
     if rest and not rest.startswith("#"):
         raise _bad(path, number, "there is text after the closing quote")
-    inner = raw[1:end]
-    return inner if raw[0] == "'" else _ESCAPE.sub(lambda m: "" if m[1] == "\n" else m[1], inner)
+    inner = "\n".join([*parts, part[:end]])
+    return inner if quote == "'" else _ESCAPE.sub(lambda m: "" if m[1] == "\n" else m[1], inner)
 
 
-def _closing(raw: str) -> int | None:
-    """Index of the quote that closes the one at the beginning of `raw`."""
-    quote, at = raw[0], 1
-    while at < len(raw):
-        if raw[at] == quote:
+def _closing(line: str, quote: str) -> int | None:
+    """Index in `line` of the quote that closes one which was opened before it."""
+    at = 0
+    while at < len(line):
+        if line[at] == quote:
             return at
-        at += 2 if raw[at] == "\\" and quote == '"' else 1
+        at += 2 if line[at] == "\\" and quote == '"' else 1
     return None
 
 

@@ -96,6 +96,7 @@ def start(spec: Spec, reason: ReasonFile, parent: int) -> NoReturn:
     inherited = {_decoded(name): _decoded(value) for name, value in os.environb.items()}
     given = [*(user.environment if user is not None else []), ("PWD", spec.directory), *spec.environment]
     if user is not None:
+        _make_store(spec, user)
         reason.keep_open()
     sys.stderr.flush()
     try:
@@ -120,6 +121,13 @@ def _verify(spec: Spec, user: User | None) -> tuple[verified.Stamps, float]:
     written = {str(path) for path in provided.written}
     # what was written now is verified as it is now, all else as it was before it was looked at
     return {k: after[k] if paths[k] in written else before[k] for k in before}, provided.until
+
+
+def _make_store(spec: Spec, user: User) -> None:
+    """A place for the data of a plugin that can make none itself."""
+    from hiveot_supervisor.credentials import store
+
+    store.make_folder_for(Path(spec.store), (user.uid, user.gid))
 
 
 def verdict(error: HiveotError) -> ExitCode:

@@ -6,16 +6,16 @@ the plugin's own PID adds: the short-lived connection with the launcher's accoun
 
 from __future__ import annotations
 
-import os
-import stat
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hiveot_supervisor.credentials import provision
-from hiveot_supervisor.errors import CredentialError, HubUnavailable, TryLater
+from hiveot_supervisor.credentials import provision, store
+from hiveot_supervisor.credentials.memory import no_core_dumps
+from hiveot_supervisor.errors import HubError, HubUnavailable, TryLater
 from hiveot_supervisor.prestart import gates
 from hiveot_supervisor.prestart.spec import Credentials
 
@@ -29,26 +29,29 @@ LOGIN_TIMEOUT = 5.0
 class AccountService:
     """The hub's account service as the launcher; connects when it is first asked."""
 
-    def __init__(self, given: Credentials) -> None:
-        self._given = given
+    def __init__(self, url: str, launcher_id: str, token: Path, ca: Path) -> None:
+        self._url = url
+        self._account = (launcher_id, token, ca)
         self._hub: HubClient | None = None
 
     def __call__(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        return provision.ask_via(self.hub())(name, arguments)
+
+    def hub(self) -> HubClient:
+        """The connected client. Raises HubUnavailable, HubRefused."""
         if self._hub is None:
             self._hub = self._connect()
-        return provision.ask_via(self._hub)(name, arguments)
+        return self._hub
 
     def _connect(self) -> HubClient:
         from hiveot_supervisor.hub.client import Account
         from hiveot_supervisor.hub.connect import make_client
 
-        given = self._given
         try:
-            gates.check_hub(given.hub_url)  # the client itself would go on trying
+            gates.check_hub(self._url)  # the client itself would go on trying
         except TryLater as error:
             raise HubUnavailable(error.what, why=error.why) from error
-        account = Account(given.launcher_id, Path(given.launcher_token), Path(given.ca))
-        hub = make_client(given.hub_url, account, agent=False)
+        hub = make_client(self._url, Account(*self._account), agent=False)
         hub.start()
         try:
             hub.wait_connected(LOGIN_TIMEOUT)
@@ -86,14 +89,24 @@ def provide(given: Credentials, owner: tuple[int, int] | None = None) -> Provide
         issuer=Path(given.issuer),
         lock=Path(given.lock),
     )
-    service = AccountService(given)
+    service = AccountService(given.hub_url, given.launcher_id, Path(given.launcher_token), files.ca)
     try:
-        outcome = provision.ensure(files, service, now=time.time, certificate=given.certificate_wanted, owner=owner)
+        with no_core_dumps():
+            outcome = provision.ensure(files, service, now=time.time, certificate=given.certificate_wanted, owner=owner)
+        note = _retire(files, service) if outcome.superseded else outcome.note
     finally:
         service.close()
     if owner is not None:
         _hand_over(files, owner)
-    return Provided(outcome.written, outcome.valid_until, outcome.note)
+    return Provided(outcome.written, outcome.valid_until, note)
+
+
+def _retire(files: provision.Files, service: AccountService) -> str:
+    """Have the hub forget the old token; a hub that does not answer takes it until it expires."""
+    try:
+        return provision.retire(files, service)
+    except HubError as error:
+        return f"the hub may keep taking the old token of {files.client_id} until it expires: {error.what}"
 
 
 def _hand_over(files: provision.Files, owner: tuple[int, int]) -> None:
@@ -101,19 +114,8 @@ def _hand_over(files: provision.Files, owner: tuple[int, int]) -> None:
 
     The folder gets the mode 0711: names in it can be used, not listed, and every secret still is its owner's alone.
     """
-    try:
-        for path in (files.key, files.token, files.certificate):
-            if path.exists() and not path.is_symlink() and path.stat().st_uid != owner[0]:
-                os.chown(path, *owner, follow_symlinks=False)
-        _open_up(files.key.parent, owner[0], 0o011)
-        if files.ca.exists():
-            _open_up(files.ca, owner[0], 0o044)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise CredentialError(f"cannot hand over the credentials of {files.client_id}", why=reason) from error
-
-
-def _open_up(path: Path, uid: int, bits: int) -> None:
-    found = path.stat()
-    if found.st_uid != uid and found.st_mode & bits != bits:
-        path.chmod(stat.S_IMODE(found.st_mode) | bits)
+    for path in (files.key, files.token, files.certificate):
+        with contextlib.suppress(FileNotFoundError):
+            store.give(path, owner)
+    store.open_up(files.key.parent, 0o011)
+    store.open_up(files.ca, 0o044)

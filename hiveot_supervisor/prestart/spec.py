@@ -12,7 +12,7 @@ from typing import Any
 
 from hiveot_supervisor.errors import NeverWorks
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file; another one means that files of two versions were mixed."""
 
 
@@ -44,7 +44,7 @@ class Spec:
     argv: absolute executable and arguments; environment: added to the inherited one, later wins; environment_file:
     more of it, read at each start; requires: paths that must exist; credentials None = none are needed; reason_file:
     where an exit 100/111 is explained; verified: prefix of the marker files (see `verified`); extension: supervisord
-    runs our extension, which sets the parent-death signal.
+    runs our extension, which sets the parent-death signal; store: folder for its data, made for another user than ours.
     """
 
     name: str
@@ -58,6 +58,7 @@ class Spec:
     reason_file: str
     verified: str
     extension: bool
+    store: str
 
 
 def dump(spec: Spec) -> str:
@@ -81,14 +82,18 @@ def load(path: str) -> Spec:
         if data.pop("format") != FORMAT:
             raise NeverWorks(f"{path} was made by another version", hint=hint)
         credentials = data.pop("credentials")
-        return Spec(
+        made = Spec(
             argv=tuple(data.pop("argv")),
             environment=tuple((name, value) for name, value in data.pop("environment")),
             requires=tuple(data.pop("requires")),
             credentials=None if credentials is None else Credentials(**credentials),
             **data,
         )
+        texts = (made.name, made.directory, made.reason_file, made.verified, *made.argv, *made.requires)
+        if not made.argv or not all(isinstance(text, str) for text in texts):
+            raise TypeError("text is expected")
+        return made
     except OSError as error:
         raise NeverWorks(f"cannot read {path}", why=error.strerror or str(error), hint=hint) from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise NeverWorks(f"{path} is damaged", why=f"{type(error).__name__}: {error}", hint=hint) from error

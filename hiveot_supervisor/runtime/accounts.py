@@ -20,12 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from hiveot_supervisor.credentials import store
+from hiveot_supervisor.credentials.expiry import Claims
 from hiveot_supervisor.credentials.provision import RESERVED_IDS
 from hiveot_supervisor.errors import HiveotError
 from hiveot_supervisor.runtime.roles import Role
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,63}")
 MIN_PASSWORD, MAX_PASSWORD = 5, 1024
+MAX_SESSIONS = 8
+_AGE_SLACK = 1.0  # tokens count whole seconds
 
 
 class ClientType(StrEnum):
@@ -40,7 +43,8 @@ class ClientType(StrEnum):
 class Account:
     """One account. `created`/`updated`: wall time; tokens issued before `created` are not this account's.
 
-    password_hash: empty = no login by password.
+    password_hash: empty = no login by password; sessions: the sessions whose tokens are accepted, the newest last,
+    separated by spaces; empty = any (nothing was ever retired).
     """
 
     client_id: str
@@ -52,6 +56,30 @@ class Account:
     disabled: bool = False
     created: float = 0.0
     updated: float = 0.0
+    sessions: str = ""
+
+    def objection(self, claims: Claims) -> str:
+        """Why a genuine token of this account is not accepted (any more); empty when it is.
+
+        Sessions are compared, not times: two tokens may be made within one second, and clocks are set.
+        """
+        if claims.issued < self.created - _AGE_SLACK:
+            return "the token is older than the account"
+        if self.sessions and claims.session_id not in self.sessions.split():
+            return "the token was replaced by a newer one"
+        return ""
+
+    @property
+    def session(self) -> str:
+        """The session of the next token; the client's own ID until tokens were retired for the first time."""
+        return self.sessions.split()[-1] if self.sessions else self.client_id
+
+    def with_session(self, session: str) -> Account:
+        """The account with one more accepted session. At most some are kept, however often nobody retires the old."""
+        if not self.sessions:
+            return self
+        kept = [s for s in self.sessions.split() if s != session][1 - MAX_SESSIONS :]
+        return dataclasses.replace(self, sessions=" ".join([*kept, session]))
 
 
 class StoreError(HiveotError):
@@ -68,7 +96,9 @@ def valid_client_id(client_id: object) -> bool:
 _COLUMNS = tuple(field.name for field in dataclasses.fields(Account))
 _SCHEMA = """CREATE TABLE IF NOT EXISTS accounts (client_id TEXT PRIMARY KEY, type TEXT NOT NULL, role TEXT NOT NULL,
     display_name TEXT NOT NULL, public_key TEXT NOT NULL, password_hash TEXT NOT NULL, disabled INTEGER NOT
-    NULL, created REAL NOT NULL, updated REAL NOT NULL) STRICT, WITHOUT ROWID"""
+    NULL, created REAL NOT NULL, updated REAL NOT NULL, sessions TEXT NOT NULL DEFAULT '') STRICT, WITHOUT ROWID"""
+_OLDER = "ALTER TABLE accounts ADD COLUMN sessions TEXT NOT NULL DEFAULT ''"
+"""Brings a file of a version that knew no sessions up to date."""
 
 
 class AccountStore:
@@ -87,6 +117,8 @@ class AccountStore:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute(_SCHEMA)
+            if all(row[1] != "sessions" for row in self._db.execute("PRAGMA table_info(accounts)")):
+                self._db.execute(_OLDER)
             rows = self._db.execute(f"SELECT {', '.join(_COLUMNS)} FROM accounts").fetchall()
             self._accounts = {row[0]: _from_row(row) for row in rows}
         except (OSError, sqlite3.Error, ValueError) as err:

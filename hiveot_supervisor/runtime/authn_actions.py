@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hiveot_supervisor.credentials import certificates, keys, store, tokens
+from hiveot_supervisor.credentials.expiry import Claims
 from hiveot_supervisor.errors import CredentialError
 from hiveot_supervisor.hub.client import Right
 from hiveot_supervisor.runtime import authn_input as given
@@ -106,7 +107,7 @@ class AccountActions:
         if not public_key:
             public_key = self._create_key(client_id)
         self._put(client_id, ClientType.SERVICE, Role.SERVICE, given.display_name(value), public_key)
-        token = self._token(client_id, ClientType.SERVICE)
+        token = self._token(self._in_session(client_id, value))
         if not given.public_key(value):  # as the Go hub: without a key of its own the client reads all from our folder
             store.write_file(self._files.token(client_id), token.encode())
         return token
@@ -115,7 +116,7 @@ class AccountActions:
         client_id = self._new_id(sender, value)
         public_key = given.public_key(value) or self._create_key(client_id)
         self._put(client_id, ClientType.AGENT, Role.AGENT, given.display_name(value), public_key)
-        return self._token(client_id, ClientType.AGENT)
+        return self._token(self._in_session(client_id, value))
 
     def _admin_add_consumer(self, sender: Account, value: Any) -> None:
         client_id = self._target(sender, given.text(value, "clientID"))
@@ -140,7 +141,17 @@ class AccountActions:
 
     def _admin_new_agent_token(self, sender: Account, value: Any) -> str:
         account = self._existing(self._target(sender, value))
-        return self._token(account.client_id, account.type)
+        return self._token(account)
+
+    def _admin_retire_tokens(self, sender: Account, value: Any) -> None:
+        """Accept only tokens of the given token's session; a repetition changes and disconnects nothing."""
+        account = self._existing(self._target(sender, given.text(value, "clientID")))
+        if account.type is ClientType.CONSUMER:
+            raise BadInput(f"{account.client_id} is the account of a consumer")
+        claims = self._verified(account, given.text(value, "token"))
+        if account.sessions != claims.session_id:
+            self._store(dataclasses.replace(account, sessions=claims.session_id))
+            self._kick(account.client_id)
 
     def _admin_issue_certificate(self, sender: Account, value: Any) -> str:
         client_id = given.text(value, "clientID")
@@ -216,7 +227,7 @@ class AccountActions:
             raise Denied("wrong login")
         if not check_password(given.text(value, "password"), sender.password_hash):
             raise Denied("wrong login")
-        return self._token(sender.client_id, sender.type, session=secrets.token_hex(8))
+        return self._token(sender, session=secrets.token_hex(8))
 
     def _user_logout(self, sender: Account, value: Any) -> None:
         self._kick(sender.client_id)
@@ -224,13 +235,7 @@ class AccountActions:
     def _user_refresh_token(self, sender: Account, value: Any) -> str:
         if not isinstance(value, str):
             raise BadInput("the old token is expected")
-        try:
-            claims = tokens.verify(value, self._signer.public_key(), now=self._now())
-        except CredentialError as err:
-            raise Denied(err.what, why=err.why) from err
-        if claims.client_id != sender.client_id or claims.issued < int(sender.created) - 1:
-            raise Denied("the token is not yours")
-        return self._token(sender.client_id, sender.type, session=claims.session_id)
+        return self._token(sender, session=self._verified(sender, value).session_id)
 
     def _user_update_name(self, sender: Account, value: Any) -> None:
         self._store(dataclasses.replace(sender, display_name=given.display_name({"displayName": value})))
@@ -280,17 +285,41 @@ class AccountActions:
         """Create an account, or bring an existing one to this type, role and key."""
         found = self._accounts.get(client_id) or Account(client_id, kind, role, created=self._now())
         title = name or found.display_name or client_id
-        self._store(
-            dataclasses.replace(found, type=kind, role=role, display_name=title, public_key=public_key, disabled=False)
+        changed = dataclasses.replace(
+            found, type=kind, role=role, display_name=title, public_key=public_key, disabled=False
         )
+        # made while the clock was wrong, it would be younger than every token that it gets from now on
+        self._store(dataclasses.replace(changed, created=min(found.created, self._now())))
         if found.role is not role:
             self._kick(client_id)
 
     def _store(self, account: Account) -> None:
         self._accounts.put(dataclasses.replace(account, updated=self._now()))
 
-    def _token(self, client_id: str, kind: ClientType, *, session: str = "") -> str:
-        return tokens.issue(self._signer, client_id, now=self._now(), lifetime=LIFETIME[kind], session_id=session)
+    def _in_session(self, client_id: str, value: Any) -> Account:
+        """The account for whose present session, or with `newSession` for a new one, a token is to be made."""
+        account = self._existing(client_id)
+        if not given.flag(value, "newSession"):
+            return account
+        session = secrets.token_hex(8)
+        self._store(account.with_session(session))
+        return dataclasses.replace(account, sessions=session)
+
+    def _verified(self, account: Account, token: str) -> Claims:
+        """What a token of this account says that a login would accept. Raises Denied."""
+        try:
+            claims = tokens.verify(token, self._signer.public_key(), now=self._now())
+        except CredentialError as err:
+            raise Denied(err.what, why=err.why) from err
+        objection = account.objection(claims) if claims.client_id == account.client_id else "it is for somebody else"
+        if objection:
+            raise Denied("the token is not accepted", why=objection)
+        return claims
+
+    def _token(self, account: Account, *, session: str = "") -> str:
+        lifetime = LIFETIME[account.type]
+        session = session or account.session
+        return tokens.issue(self._signer, account.client_id, now=self._now(), lifetime=lifetime, session_id=session)
 
     def _create_key(self, client_id: str) -> str:
         """The public key of `{id}.key` in our folder, which is made if missing. The private key is never

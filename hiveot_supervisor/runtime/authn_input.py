@@ -57,6 +57,14 @@ def text(value: Any, name: str, *, needed: bool = True) -> str:
     return found
 
 
+def flag(value: Any, name: str) -> bool:
+    """The truth value `name` of an object; False when it is absent."""
+    found = value.get(name, False) if isinstance(value, Mapping) else False
+    if not isinstance(found, bool):
+        raise BadInput(f"{name} is true or false")
+    return found
+
+
 def plain(value: Any) -> str:
     """An input that is itself a text, and not empty."""
     if not isinstance(value, str) or not value:

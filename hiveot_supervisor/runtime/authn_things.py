@@ -1,7 +1,7 @@
 """The Thing Descriptions of the account service: `Admin` and `User` of the agent `authn`.
 
-Names are those of the HiveOT hub (docs/hiveot-hub-protocol.md §5), texts our own; `issueCertificate` and the
-role actions on `Admin` are additions. Pure.
+Names are those of the HiveOT hub (docs/hiveot-hub-protocol.md §5), texts our own; `issueCertificate`, `retireTokens`
+and the role actions on `Admin` are additions. Pure.
 """
 
 from __future__ import annotations
@@ -46,7 +46,12 @@ def _action(title: str, description: str, **more: Any) -> dict[str, Any]:
     return {"title": title, "description": description, **more}
 
 
-_NEW = _object(["clientID"], clientID=_CLIENT, displayName=_NAME, pubKey=_PUBLIC_KEY)
+_SESSION = {
+    "title": "New session",
+    "description": "The token belongs to a session of its own, so that the tokens before it can be retired",
+    "type": "boolean",
+}
+_NEW = _object(["clientID"], clientID=_CLIENT, displayName=_NAME, pubKey=_PUBLIC_KEY, newSession=_SESSION)
 _READ = {"safe": True, "idempotent": True}
 
 _ADMIN_ACTIONS: dict[str, dict[str, Any]] = {
@@ -64,6 +69,10 @@ _ADMIN_ACTIONS: dict[str, dict[str, Any]] = {
         input=_object(["clientID"], clientID=_CLIENT, displayName=_NAME, password=_PASSWORD),
     ),
     "newAgentToken": _action("New token", "A new token for an existing account", input=_CLIENT, output=_TOKEN),
+    "retireTokens": _action(
+        "Retire tokens", "Accept only tokens of the given one's session from now on; the account's clients reconnect",
+        input=_object(["clientID", "token"], clientID=_CLIENT, token=_TOKEN), idempotent=True,
+    ),
     "issueCertificate": _action(
         "Issue a certificate",
         "A client certificate of the hub's CA for an existing account",

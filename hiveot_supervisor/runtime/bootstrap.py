@@ -152,7 +152,10 @@ def prepare_accounts(accounts: AccountStore, files: HubFiles, signer: keys.Signi
     ):
         public_key = keys.public_pem(keys.load_or_create(files.key(client_id)))
         found = accounts.get(client_id) or Account(client_id, kind, role, display_name=title, created=now, updated=now)
-        wanted = dataclasses.replace(found, type=kind, role=role, public_key=public_key, disabled=False)
+        created = min(found.created, now)  # else, made while the clock was wrong, it would be younger than its tokens
+        wanted = dataclasses.replace(
+            found, type=kind, role=role, public_key=public_key, disabled=False, created=created
+        )
         if wanted != accounts.get(client_id):
             accounts.put(wanted)
 

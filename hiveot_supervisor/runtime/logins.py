@@ -26,8 +26,6 @@ PROBE_USER = f"{INTERNAL}probe"
 PASSWORD_SESSION = 30 * 86400.0
 """Seconds after which a client that logged in by password has to do so again."""
 
-_AGE_SLACK = 1.0  # tokens count whole seconds
-
 
 @dataclass(frozen=True, slots=True)
 class Admission:
@@ -76,8 +74,8 @@ class Doorkeeper:
                 raise HubRefused(str(err)) from err
             if claims.client_id != account.client_id:
                 raise HubRefused(f"the token is for {claims.client_id}")
-            if claims.issued < account.created - _AGE_SLACK:
-                raise HubRefused("the token is older than the account")
+            if objection := account.objection(claims):
+                raise HubRefused(objection)
             return claims.expires
         if not account.password_hash:
             raise HubRefused("the password is not a token")

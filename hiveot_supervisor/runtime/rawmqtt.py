@@ -133,7 +133,7 @@ class RawMqtt:
             if packet is None:
                 raise HubUnavailable("the broker does not answer", why=f"waited {self._timeout:g} s")
             if packet[0] == kind:
-                return packet[1]
+                return packet[1].ljust(3, b"\x80")  # a body that is too short refuses
 
     def _read_packet(self, timeout: float) -> tuple[int, bytes] | None:
         """One packet (kind, body), or None when none begins within `timeout` seconds. Publications are kept
@@ -156,7 +156,7 @@ class RawMqtt:
         return kind, body
 
     def _keep(self, head: int, body: bytes) -> None:
-        size = struct.unpack_from(">H", body)[0]
+        size = int.from_bytes(body[:2])
         topic, rest = body[2 : 2 + size].decode("utf-8", "replace"), body[2 + size :]
         if head >> 1 & 3:
             self._send(_PUBACK << 4, rest[:2])
@@ -169,9 +169,9 @@ class RawMqtt:
             digit = self._read(1)[0]
             size |= (digit & 0x7F) << shift
             shift += 7
-            if not digit & 0x80:
+            if not digit & 0x80 or shift > 21:  # four bytes at most
                 break
-        if size > _MAX_PACKET:
+        if size > _MAX_PACKET or digit & 0x80:
             raise HubError("the broker sent a packet that is too large", why=f"{size} bytes")
         return size
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from hiveot_supervisor import __version__
 from hiveot_supervisor.credentials import store
+from hiveot_supervisor.credentials.memory import forbid_core_dumps
 from hiveot_supervisor.errors import ConfigError, ExitCode, HiveotError
 from hiveot_supervisor.model import Driver
 from hiveot_supervisor.runtime import bootstrap
@@ -230,6 +231,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.addLevelName(level, logging.getLevelName(level).lower())
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     os.umask(0o077)
+    forbid_core_dumps()  # the broker, which inherits that, holds keys too
     _return_freed_memory()
     try:
         runtime = Runtime(load_settings(args.home, args.generated))

@@ -59,6 +59,7 @@ def parse_mood(text: str) -> Mood:
 
 def parse_status(text: str) -> list[ProcessInfo]:
     """Processes from the extension's status text: one line each, fields quoted like a URL, in ProcessInfo's order."""
+    parse_mood(text)  # else it is something else's answer
     infos = []
     for line in text.splitlines()[1:]:
         name, group, state, pid, start, stop, exitcode, signal, spawnerr = line.split(" ")

@@ -6,17 +6,21 @@ asked with wait=True: supervisord spins a whole core while it waits for a stop.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from hiveot_supervisor.errors import HiveotError, SupervisordFault, SupervisordUnreachable
+from hiveot_supervisor.errors import SupervisordFault, SupervisordUnreachable
+from hiveot_supervisor.foreign import clean
 from hiveot_supervisor.supervisord import wire
 from hiveot_supervisor.supervisord.answers import ConfigChange, ProcessInfo, Tail, from_struct, parse_mood, parse_status
 from hiveot_supervisor.supervisord.states import Fault, Mood
-from hiveot_supervisor.supervisord.transport import Transport, clear_stale
+from hiveot_supervisor.supervisord.transport import ForeignSocket, Transport, clear_stale
 
-__all__ = ["ConfigChange", "ProcessInfo", "SupervisordClient", "Tail", "clear_stale"]
+__all__ = ["ConfigChange", "ForeignSocket", "ProcessInfo", "SupervisordClient", "Tail", "clear_stale"]
+
+T = TypeVar("T")
 
 TIMEOUT = 10.0
 """Seconds for one answer. It takes milliseconds, but a snapshot of 1,000 programs without our extension a second."""
@@ -60,19 +64,20 @@ class SupervisordClient:
     def state(self) -> Mood:
         """supervisord's mood. While it is RESTARTING it also answers SHUTDOWN, when our extension is missing."""
         try:
-            return Mood(self._call("supervisor.getState")["statecode"])
+            return self._read(lambda answer: Mood(answer["statecode"]), self._call("supervisor.getState"))
         except SupervisordFault as fault:
             if fault.code != Fault.SHUTDOWN_STATE:
                 raise
         text = self._status()
-        return Mood.SHUTDOWN if text is None else parse_mood(text)
+        return Mood.SHUTDOWN if text is None else self._read(parse_mood, text)
 
     def snapshot(self) -> list[ProcessInfo]:
         """All processes: one compact call with our extension, also during a shutdown; else getAllProcessInfo."""
         text = self._status()
         if text is not None:
-            return parse_status(text)
-        return [from_struct(struct) for struct in self._call("supervisor.getAllProcessInfo")]
+            return self._read(parse_status, text)
+        answer = self._call("supervisor.getAllProcessInfo")
+        return self._read(lambda structs: [from_struct(struct) for struct in structs], answer)
 
     def start(self, name: str) -> None:
         """Start a process. Success means tried: EXITED, BACKOFF or FATAL may follow at once, as events.
@@ -90,8 +95,7 @@ class SupervisordClient:
         """Start processes in this order; with our extension in one request. Returns the faults by name."""
         if len(names) > 1 and self._extension:
             try:
-                answers = self._call("hiveot.start", list(names)).split("\n")
-                return {n: _fault(*found, (n,)) for n, a in zip(names, answers, strict=True) if (found := _told(a))}
+                return self._read(partial(_faults, names), self._call("hiveot.start", list(names)))
             except SupervisordFault as fault:
                 if fault.code != Fault.UNKNOWN_METHOD:
                     raise
@@ -125,8 +129,7 @@ class SupervisordClient:
 
     def reload_config(self) -> ConfigChange:
         """Read the configuration file again, without acting on it. Fault CANT_REREAD tells what is wrong in it."""
-        added, changed, removed = self._call("supervisor.reloadConfig")[0]
-        return ConfigChange(tuple(added), tuple(changed), tuple(removed))
+        return self._read(_config_change, self._call("supervisor.reloadConfig"))
 
     def add_group(self, name: str) -> None:
         """Make a group of the configuration (as last read) active; its autostart programs start."""
@@ -142,7 +145,9 @@ class SupervisordClient:
 
     def tail(self, name: str, offset: int = 0, length: int = 1 << 16) -> Tail:
         """The end of a process's stdout log, at most `length` bytes; from an earlier answer's offset on, the news."""
-        return Tail(*self._call("supervisor.tailProcessStdoutLog", name, offset, length))
+        return self._read(
+            lambda answer: Tail(*answer), self._call("supervisor.tailProcessStdoutLog", name, offset, length)
+        )
 
     def clear_log(self, name: str) -> None:
         """Empty a process's log files."""
@@ -178,32 +183,53 @@ class SupervisordClient:
         except Exception as error:
             raise self._refusal(error, params) from error
 
-    def _refusal(self, error: Exception, params: tuple[Any, ...]) -> HiveotError | Exception:
+    def _refusal(self, error: Exception, params: tuple[Any, ...]) -> Exception:
         """What an answer that is none means: a fault, or that nobody speaks XML-RPC there."""
         import xmlrpc.client
         from xml.parsers.expat import ExpatError
 
         if isinstance(error, xmlrpc.client.Fault):
             return _fault(error.faultCode, error.faultString, params)
-        if isinstance(error, (ExpatError, xmlrpc.client.ResponseError, ValueError, LookupError, TypeError)):
-            return SupervisordUnreachable(
-                "what answers is not supervisord",
-                why=f"no XML-RPC from {self.path} ({error!r})",
-                hint="stop what listens there, or use another home",
-            )
+        # AttributeError: what xmlrpc.client's parser does with some elements in the wrong place
+        if isinstance(error, (ExpatError, xmlrpc.client.Error, ValueError, LookupError, TypeError, AttributeError)):
+            return self._stranger(f"no XML-RPC from {self.path}", error)
         return error
 
+    def _read(self, convert: Callable[[Any], T], answer: Any) -> T:
+        """An answer as what it should be. Raises SupervisordUnreachable when it is something else."""
+        try:
+            return convert(answer)
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+            raise self._stranger(f"an unexpected answer from {self.path}", error) from error
 
-def _told(answer: str) -> tuple[int, str] | None:
-    """Code and text of one answer of `hiveot.start`; None when the start was tried (see `start`)."""
-    code, _, text = answer.partition(" ")
-    return (int(code), text) if code and int(code) != Fault.SPAWN_ERROR else None
+    @staticmethod
+    def _stranger(why: str, error: Exception) -> SupervisordUnreachable:
+        return SupervisordUnreachable(
+            "what answers is not supervisord",
+            why=clean(f"{why} ({error!r})", 300),
+            hint="stop what listens there, or use another home",
+        )
+
+
+def _config_change(answer: Any) -> ConfigChange:
+    added, changed, removed = (tuple(map(str, names)) for names in answer[0])
+    return ConfigChange(added, changed, removed)
+
+
+def _faults(names: Sequence[str], answer: str) -> dict[str, SupervisordFault]:
+    """From the answer of `hiveot.start`; a start that was tried is none (see `start`)."""
+    faults = {}
+    for name, line in zip(names, answer.split("\n"), strict=True):
+        code, _, text = line.partition(" ")
+        if code and int(code) != Fault.SPAWN_ERROR:
+            faults[name] = _fault(int(code), text, (name,))
+    return faults
 
 
 def _fault(code: int, text: str, params: tuple[Any, ...]) -> SupervisordFault:
     """supervisord's texts are `BAD_NAME: what`; the latter is worth showing, unless it repeats the argument."""
     name = next((f.name for f in Fault if f == code), "")
-    detail = text.removeprefix(name).removeprefix(":").strip()
+    detail = clean(text, 500).removeprefix(name).removeprefix(":").strip()
     subject = str(params[0]) if params else ""
     what = _FAULT_TEXT.get(code, f"supervisord answers fault {code}")
     return SupervisordFault(

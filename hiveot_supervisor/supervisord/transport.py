@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import struct
 import threading
 from io import BufferedRWPair
 from pathlib import Path
@@ -19,6 +20,8 @@ from hiveot_supervisor.supervisord.process import cmdline, is_alive, start_wall
 from hiveot_supervisor.supervisord.states import Fault
 
 MAX_LINE = 8192
+MAX_HEADERS = 100
+MAX_ANSWER = 64_000_000
 _REQUEST = b"POST /RPC2 HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n%b"
 
 START_HINT = "start it with: hiveot-launcher up"
@@ -96,7 +99,12 @@ def _read_response(stream: BufferedRWPair) -> tuple[str, bytes, bool]:
     while text := stream.readline(MAX_LINE).decode("latin-1").strip():
         name, _, value = text.partition(":")
         headers[name.lower()] = value.strip()
-    length = int(headers["content-length"]) if headers.get("content-length", "").isdecimal() else 0
+        if len(headers) > MAX_HEADERS:
+            raise OSError("it does not speak HTTP (too many headers)")
+    stated = headers.get("content-length", "")[:10]
+    length = int(stated) if stated.isdecimal() else 0
+    if length > MAX_ANSWER:
+        raise OSError(f"its answer is too long ({length} bytes)")
     body = stream.read(length)
     if len(body) < length:
         raise OSError(f"it does not speak HTTP (an answer of {length} bytes ended after {len(body)})")
@@ -122,11 +130,43 @@ def unreachable(path: Path, reason: OSError, timeout: float) -> SupervisordUnrea
     return SupervisordUnreachable(what, why=why, hint=hint)
 
 
+class ForeignSocket(SupervisordUnreachable):
+    """Somebody else listens where our supervisord should: nothing is sent there, and nothing believed."""
+
+
+def check_peer(path: Path, uid: int) -> None:
+    """Raises ForeignSocket unless `uid`, which listens on the socket `path`, is us or root.
+
+    Root may also use the supervisord of whoever owns the socket's folder: it controls the homes of others.
+    """
+    trusted = {os.geteuid(), 0}
+    if os.geteuid() == 0:
+        trusted.add(path.parent.stat().st_uid)
+    if uid not in trusted:
+        raise ForeignSocket(
+            f"{path} is not your supervisord's",
+            why=f"the user {_user(uid)} listens there, you are {_user(os.geteuid())}",
+            hint=f"use the account that the launcher runs as, or look who may write to {path.parent}",
+        )
+
+
+def _user(uid: int) -> str:
+    import pwd
+
+    try:
+        return f"{pwd.getpwuid(uid).pw_name} ({uid})"
+    except KeyError:
+        return str(uid)
+
+
 def _dial(path: Path, timeout: float) -> socket.socket:
+    """A connection to whoever listens, if that may be believed: the kernel tells who called listen(2) (unix(7))."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         sock.settimeout(timeout)
         sock.connect(os.fspath(path))
+        _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+        check_peer(path, uid)
     except BaseException:
         sock.close()
         raise

@@ -329,3 +329,19 @@ def test_what_waits_about_a_removed_thing_is_dropped(bench: Bench) -> None:
     bench.publisher.connected()
     bench.turn()
     assert [v[0] for v in bench.hub.values] == ["plugin-q"]
+
+
+@pytest.mark.parametrize("ahead", [1, 2**40, 2**63, 10**30])
+def test_a_consumer_cannot_have_stored_what_was_never_sent(bench: Bench, ahead: int) -> None:
+    """Any service may announce itself: it must not make us forget what is still to come, nor end the turn."""
+    seqs = bench.add(3)
+    bench.publisher.acknowledged_by("liar", {"epoch": bench.state.epoch, "seq": seqs[-1] + ahead}, 0.0)
+    assert bench.state.oldest() == seqs[0]
+    bench.publisher.connected()
+    bench.turn()
+    bench.hub.take()
+    bench.turn()
+    assert bench.state.backlog() == 0  # it is no consumer, so the hub's word counts
+    later = bench.add(1)
+    bench.publisher.acknowledged_by("liar", {"epoch": bench.state.epoch, "seq": later[-1]}, 0.0)
+    assert bench.state.backlog() == 0

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from hiveot_supervisor.credentials import certificates, expiry, keys, provision, store, tokens
 from hiveot_supervisor.credentials.expiry import Period
-from hiveot_supervisor.credentials.provision import Files, Status
+from hiveot_supervisor.credentials.provision import Files, Renew, Status
 from hiveot_supervisor.errors import CredentialError, HubError, HubUnavailable
 
 DAY = 86400.0
@@ -35,18 +35,24 @@ class Hub:
         self.lifetime, self.issues = lifetime, issues
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.away: set[str] = set()
+        self.retires = True
 
     def __call__(self, name: str, arguments: Mapping[str, Any]) -> Any:
         self.asked.append((name, dict(arguments)))
         if name in self.away:
             raise HubUnavailable("the hub is away")
         if name == "addService":
-            return tokens.issue(self.signer, arguments["clientID"], now=time.time(), lifetime=self.lifetime)
+            session = f"s{len(self.asked)}" if arguments.get("newSession") else ""
+            return tokens.issue(
+                self.signer, arguments["clientID"], now=time.time(), lifetime=self.lifetime, session_id=session
+            )
         if name == "issueCertificate" and self.issues:
             client_id = arguments["clientID"]
             return certificates.create_client(
                 self.ca, self.ca_key, arguments["csr"], client_id, now=time.time()
             ).decode()
+        if name == "retireTokens" and self.retires:
+            return None
         raise HubError(f"unknown action {name}")
 
     def names(self) -> list[str]:
@@ -224,6 +230,78 @@ def test_a_missing_key_beside_a_valid_token_keeps_the_token(files: Files) -> Non
     assert ensure(files, hub).written == (files.key, files.certificate)
     assert files.token.read_bytes() == token
     assert hub.names().count("addService") == 2  # the hub learned the new public key
+
+
+def test_everything_can_be_renewed_before_it_is_due(files: Files) -> None:
+    hub = Hub()
+    ensure(files, hub)
+    before = content(files)
+    outcome = ensure(files, hub, renew=Renew.ALL)
+    assert outcome.written == (files.token, files.certificate)
+    assert outcome.superseded
+    assert hub.asked[2][1]["newSession"] is True  # so that the hub can tell the old token from the new one
+    after = content(files)
+    changed = {name for name in after if after[name] != before[name]}
+    assert changed == {"history.token", "historyCert.pem"}
+    assert certificates.belongs_to(files.certificate.read_bytes(), keys.load(files.key))
+    hub.away = {"addService"}
+    with pytest.raises(HubUnavailable):
+        ensure(files, hub, renew=Renew.ALL)
+    assert content(files) == after
+
+
+def test_a_key_is_replaced_only_together_with_its_certificate(files: Files) -> None:
+    hub = Hub()
+    ensure(files, hub)
+    before = content(files)
+    hub.away = {"issueCertificate"}
+    with pytest.raises(HubUnavailable):
+        ensure(files, hub, renew=Renew.KEYS)
+    assert content(files) == before
+    hub.away = set()
+    assert ensure(files, hub, renew=Renew.KEYS).written == (files.key, files.token, files.certificate)
+    assert files.key.read_bytes() != before["history.key"]
+    assert certificates.belongs_to(files.certificate.read_bytes(), keys.load(files.key))
+    assert hub.asked[-2][1]["pubKey"] == keys.public_pem(keys.load(files.key))
+
+
+def test_the_hub_is_told_to_forget_the_old_token(files: Files) -> None:
+    hub = Hub()
+    assert not ensure(files, hub).superseded
+    assert not ensure(files, hub, now=lambda: time.time() + 21 * DAY).superseded  # only the certificate was due
+    assert ensure(files, hub, now=lambda: time.time() + 250 * DAY).superseded
+    assert not ensure(files, hub, certificate=False, renew=Renew.ALL).superseded  # HiveOT's own hub
+    assert "newSession" not in hub.asked[-1][1]
+    assert provision.retire(files, hub) == ""
+    assert hub.asked[-1] == ("retireTokens", {"clientID": "history", "token": files.token.read_text()})
+    hub.away = {"retireTokens"}
+    with pytest.raises(HubUnavailable):
+        provision.retire(files, hub)
+    hub.away, hub.retires = set(), False  # as the HiveOT hub
+    assert "until it expires" in provision.retire(files, hub)
+
+
+def test_a_token_from_a_clock_that_was_ahead_is_replaced_but_may_be_tried(files: Files) -> None:
+    hub = Hub()
+    ensure(files, hub)
+    todo = provision.plan(provision.inspect(files), now=time.time() - DAY)
+    assert (todo.token, todo.certificate, todo.must) == (True, True, False)
+    assert provision.plan(provision.inspect(files), now=time.time() - 200).nothing
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
+def test_what_a_third_user_had_is_made_anew(files: Files) -> None:
+    """The user of the plugin was changed in launcher.yaml: the former one knows the secrets."""
+    hub = Hub()
+    ensure(files, hub, owner=(65534, 65534))
+    before = content(files)
+    assert ensure(files, hub, owner=(65534, 65534)).written == ()
+    outcome = ensure(files, hub, owner=(12345, 12345))
+    assert outcome.written == (files.key, files.token, files.certificate)
+    assert outcome.superseded
+    assert files.key.read_bytes() != before["history.key"]
+    assert {p.stat().st_uid for p in outcome.written} == {12345}
+    assert ensure(files, hub).written == (files.key, files.token, files.certificate)  # and back to our own
 
 
 @pytest.mark.parametrize("fail_at", [1, 2, 3])

@@ -104,6 +104,74 @@ def test_refuses_a_folder_of_another_user(folder: Path) -> None:
         store.ensure_folder(folder)
 
 
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
+
+
+@as_root
+def test_a_file_is_given_away_as_a_whole(folder: Path) -> None:
+    target = folder / "x.key"
+    store.write_file(target, b"secret")
+    target.chmod(0o644)
+    assert store.give(target, (65534, 65534))
+    assert (target.stat().st_uid, mode(target)) == (65534, 0o600)
+    assert not store.give(target, (65534, 65534))
+    with pytest.raises(FileNotFoundError):
+        store.give(folder / "missing", (65534, 65534))
+
+
+@as_root
+def test_what_may_be_somebody_elses_is_not_given_away(folder: Path, tmp_path: Path) -> None:
+    """A link, a second name of a system file, a folder, and what a third user had, and may hold open."""
+    victim = tmp_path / "shadow"
+    victim.write_bytes(b"root:x")
+    (folder / "link.key").symlink_to(victim)
+    (folder / "hard.key").hardlink_to(victim)
+    (folder / "folder.key").mkdir()
+    (folder / "foreign.key").write_bytes(b"x")
+    os.chown(folder / "foreign.key", 12345, 12345)
+    for name in ("link", "hard", "folder", "foreign"):
+        with pytest.raises(CredentialError, match="hand over"):
+            store.give(folder / f"{name}.key", (65534, 65534))
+    assert victim.stat().st_uid == 0
+    assert (folder / "foreign.key").stat().st_uid == 12345
+
+
+@as_root
+def test_nothing_is_given_away_in_a_folder_where_the_user_can_rename(folder: Path) -> None:
+    store.write_file(folder / "x.key", b"secret")
+    os.chown(folder, 65534, 65534)
+    with pytest.raises(CredentialError, match="belongs to nobody"):
+        store.give(folder / "x.key", (65534, 65534))
+    with pytest.raises(CredentialError, match="belongs to nobody"):
+        store.write_file(folder / "y.key", b"secret", owner=(65534, 65534))
+    assert [p.name for p in folder.iterdir()] == ["x.key"]
+    assert (folder / "x.key").stat().st_uid == 0
+
+
+@as_root
+def test_a_folder_for_somebody_else(folder: Path) -> None:
+    made = folder / "stores" / "x"
+    for _ in range(2):
+        store.make_folder_for(made, (65534, 65534))
+        assert (made.stat().st_uid, mode(made), mode(made.parent)) == (65534, 0o700, 0o711)
+    (folder / "stores" / "mine").mkdir()
+    (folder / "stores" / "link").symlink_to("mine")
+    for name in ("mine", "link"):
+        store.make_folder_for(folder / "stores" / name, (65534, 65534))
+        assert (folder / "stores" / name).lstat().st_uid == 0
+
+
+def test_opening_up_follows_no_link(folder: Path, tmp_path: Path) -> None:
+    victim, own = tmp_path / "victim", folder / "caCert.pem"
+    for path in (victim, own):
+        path.write_bytes(b"x")
+        path.chmod(0o600)
+    (folder / "link.pem").symlink_to(victim)
+    for name in ("caCert.pem", "link.pem", "missing"):
+        store.open_up(folder / name, 0o044)
+    assert (mode(own), mode(victim)) == (0o644, 0o600)
+
+
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(CredentialError, match="cannot create the folder"):

@@ -123,6 +123,8 @@ def test_a_foreign_signature_is_refused(key: Ed25519PrivateKey) -> None:
         ({"exp": "tomorrow"}, "exp is not a time"),
         ({"exp": "2027-01-15T09:00:00"}, "exp is not a time"),
         ({"nbf": "9999-99-99T00:00:00Z"}, "nbf is not a time"),
+        ({"exp": "9999-12-31T23:59:59-23:59"}, "exp is not a time of our age"),
+        ({"iat": "0001-01-01T00:00:00Z"}, "iat is not a time of our age"),
     ],
 )
 def test_claims_that_are_not_the_hubs(key: Ed25519PrivateKey, change: dict[str, object], why: str) -> None:

@@ -70,6 +70,20 @@ def test_sd_notify_readiness(home: Home) -> None:
     assert home.views()["one"]["ready"] is True
 
 
+def test_a_plugin_that_says_ready_before_we_see_it_run(home: Home) -> None:
+    home.plugin(
+        "one",
+        "#!/usr/bin/perl\nuse Socket;\nsocket(my $s, AF_UNIX, SOCK_DGRAM, 0);\n"
+        "send($s, 'READY=1', 0, pack_sockaddr_un($ENV{NOTIFY_SOCKET})) or die;\nsleep 1000;\n",
+    )
+    home.configure("one", extra="plugins:\n  one: {ready: notify}\n")
+    home.up()
+    assert home.views()["one"]["ready"] is True
+    for _ in range(3):
+        home.launch("restart", "one")
+        assert home.views()["one"]["ready"] is True
+
+
 def test_what_is_alive_but_does_not_work_is_restarted(home: Home) -> None:
     home.plugin("one", f"#!/bin/sh\ntouch {home.path}/good\nexec sleep 1000\n")
     extra = (

@@ -117,9 +117,14 @@ def test_loose_modes_of_our_own_folders_are_corrected_but_not_of_others(home: Pa
     (home / "generated").chmod(0o777)
     (home / "logs").mkdir()
     (home / "logs").chmod(0o755)
+    for name, mode in (("run", 0o777), ("stores", 0o1775)):
+        (home / name).mkdir()
+        (home / name).chmod(mode)
     write.write(make(home, "a")[1])
     assert stat.S_IMODE((home / "generated").stat().st_mode) == 0o700
     assert stat.S_IMODE((home / "logs").stat().st_mode) == 0o755
+    assert stat.S_IMODE((home / "run").stat().st_mode) == 0o755, "others could replace the socket"
+    assert stat.S_IMODE((home / "stores").stat().st_mode) == 0o1755
 
 
 def test_a_link_in_the_place_of_a_file_is_replaced_not_followed(home: Path) -> None:

@@ -121,6 +121,36 @@ def test_hub_restart_under_a_running_launcher() -> None:
         assert home.hub.router.dropped == []
 
 
+def test_credentials_are_renewed_and_revoked_at_hiveots_hub(home: GoHome) -> None:
+    """It is asked for nothing that it does not know."""
+    home.configure("sleeper", "sleeper2")
+    home.start()
+    consumer = home.client()
+    home.settled(consumer, "sleeper", "sleeper2")
+    token, key = (home.path / f"certs/sleeper.{end}" for end in ("token", "key"))
+    before = token.read_text(), key.read_text()
+    assert creds(home, "renew", "sleeper").startswith("renewed sleeper (token), token valid until")
+    assert token.read_text() != before[0]
+    assert key.read_text() == before[1]
+    assert creds(home, "renew", "sleeper", "--keys").startswith("renewed sleeper (key, token)")
+    assert creds(home, "revoke", "sleeper2").startswith("revoked sleeper2")
+    assert not list((home.path / "certs").glob("sleeper2.*"))
+    with pytest.raises(HubError):
+        consumer.invoke_action("authn", "Admin", "getClientProfile", "sleeper2", timeout=10)
+    assert "running" not in home.infos(consumer)["sleeper2"]
+    home.ask(consumer, "startPlugin", "sleeper2")
+    assert (home.path / "certs/sleeper2.token").exists()
+    home.stop()
+    assert json.loads((home.path / "hub-dropped.json").read_text()) == []
+
+
+def creds(home: GoHome, *words: str) -> str:
+    command = [sys.executable, "-m", "hiveot_supervisor.cli.main", "--home", str(home.path), "creds", *words]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, env=home.env())
+    assert result.returncode == 0, result.stderr
+    return result.stderr
+
+
 def supervisorctl(home: GoHome, *words: str) -> str:
     program = Path(sys.executable).with_name("supervisorctl")
     command = [program, "-c", home.path / "supervisord.conf", *words]

@@ -16,6 +16,7 @@ from fakes.wait import wait_until
 
 from hiveot_supervisor.clock import iso8601, parse_iso8601
 from hiveot_supervisor.errors import HubError, HubRefused, HubUnavailable, RequestTimeout
+from hiveot_supervisor.hub.admission import Allowance
 from hiveot_supervisor.hub.client import Notification, NotificationKind, Request, Right
 from hiveot_supervisor.hub.mqtt import MqttHubClient
 from hiveot_supervisor.hub.wire import MAX_SENT
@@ -347,3 +348,33 @@ def test_a_publish_is_not_repeated_to_the_sender(broker: Broker, connect: Any) -
     wait_until(lambda: len([n for n in got if n.thing_id == "burst"]) >= 300)
     assert [n.seq for n in got if n.thing_id == "burst"] == list(range(300))
     assert json.dumps([n.value for n in got if n.thing_id == "burst"]) == json.dumps(list(range(300)))
+
+
+def test_one_sender_can_only_have_so_many_requests_unanswered(broker: Broker, connect: Any) -> None:
+    agent, recorder = connect(broker, "launcher", allowance=Allowance(unanswered=5))
+    held: list[Request] = []
+
+    def hold_admins(request: Request) -> None:
+        if request.sender == "admin":
+            held.append(request)
+        else:
+            agent.respond(request, "served")
+
+    recorder.on_request = hold_admins
+    viewer, _ = connect(broker, "viewer", agent=False)
+    inbox = "hiveot/inbox/admin/raw/launcher"
+    with RawClient(broker, "admin", filters=[inbox]) as raw:
+        for number in range(8):
+            message = request_message(correlationID=f"c{number}")
+            raw.publish("hiveot/config/launcher/Admin/list/admin", message)
+        wait_until(lambda: len(held) + len(raw.on(inbox)) == 8)
+        assert [request.correlation_id for request in held] == [f"c{n}" for n in range(5)]
+        assert {(a["correlationID"], a["error"]["status"]) for a in raw.on(inbox)} == {
+            (f"c{n}", 429) for n in (5, 6, 7)
+        }
+        assert viewer.invoke_action("launcher", "Admin", "list", right=Right.READ) == "served"
+        for request in held:
+            agent.respond(request, "late").result(5)
+        wait_until(lambda: len(raw.on(inbox)) == 8)
+        raw.publish("hiveot/config/launcher/Admin/list/admin", request_message(correlationID="c5"))
+        wait_until(lambda: len(held) == 6, what="a refused request that is sent again")

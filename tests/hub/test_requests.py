@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 from hiveot_supervisor.clock import iso8601
 from hiveot_supervisor.hub import topics
 from hiveot_supervisor.hub.client import Request, Right
-from hiveot_supervisor.hub.requests import CLOCK_SKEW, Accept, Answers, Ignore, Reject, Repeat, Verdict, judge
+from hiveot_supervisor.hub.requests import (
+    CLOCK_SKEW,
+    MAX_CORRELATION,
+    MAX_REQUEST,
+    Accept,
+    Answers,
+    Ignore,
+    Reject,
+    Repeat,
+    Verdict,
+    judge,
+)
 
 WALL = 1_800_000_000.0
 TOPIC = topics.parse("hiveot/config/launcher/Admin/stopPlugin/admin")
@@ -75,6 +86,7 @@ def test_also_good(changes: dict[str, Any]) -> None:
         ({"expires": "tomorrow"}, Reject),
         ({"expires": "2026-11-23T07:09:08"}, Reject),
         ({"thingID": "Other", "replyTo": ""}, Ignore),
+        ({"input": "x" * MAX_REQUEST}, Reject),
     ],
 )
 def test_not_taken(changes: dict[str, Any], outcome: type) -> None:
@@ -142,6 +154,43 @@ def test_answers_are_bounded() -> None:
     answers.finish("a", "same", b"1", 12.0)
     answers.finish("a", "same", b"22", 12.0)
     assert answers.begin("a", "same", 12.0) == b"22"
+
+
+def test_a_correlation_id_is_remembered_and_therefore_bounded() -> None:
+    answers = Answers()
+    taken = verdict(GOOD | {"correlationID": "c" * MAX_CORRELATION}, answers=answers)
+    assert isinstance(taken, Accept)
+    refused = verdict(GOOD | {"correlationID": "c" * (MAX_CORRELATION + 1)}, answers=answers)
+    assert isinstance(refused, Reject)
+    assert "correlationID" in refused.why
+    assert len(answers) == 1
+
+
+def test_one_sender_cannot_push_out_the_answers_of_others() -> None:
+    answers = Answers(limit=100, each=10)
+    answers.finish("admin", "c1", b"answer", 0.0)
+    for n in range(1000):
+        assert answers.begin("flooder", str(n), 0.0) is True
+    assert answers.begin("admin", "c1", 0.0) == b"answer"
+    assert len(answers) == 11
+    assert answers.begin("flooder", "999", 0.0) is None
+
+
+def test_a_request_that_was_refused_for_now_may_come_again() -> None:
+    answers = Answers()
+    assert isinstance(verdict(GOOD, answers=answers), Accept)
+    answers.forget("admin", "c1")
+    answers.forget("admin", "never")
+    assert isinstance(verdict(GOOD, answers=answers), Accept)
+
+
+def test_numbers_that_nothing_can_be_done_with_are_no_json() -> None:
+    assert isinstance(verdict(json.dumps(GOOD).replace('"x"', "1e999").encode()), Ignore)
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59.999999-23:59"])
+def test_times_at_the_ends_of_the_calendar(time: str) -> None:
+    assert isinstance(verdict(GOOD | {"expires": time}), Accept | Ignore | Reject)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.integers(0, 40), st.integers(0, 5))))

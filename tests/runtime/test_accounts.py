@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from hiveot_supervisor.runtime.accounts import (
+    MAX_SESSIONS,
     Account,
     AccountStore,
     ClientType,
@@ -41,6 +43,32 @@ def test_accounts_survive_a_new_store(tmp_path: Path) -> None:
     assert again.all() == [dataclasses.replace(BOB, display_name="Bob the second")]
     assert again.get("alice") is None
     again.close()
+
+
+def test_a_file_of_a_version_without_sessions(tmp_path: Path) -> None:
+    path = tmp_path / "runtime" / "accounts.db"
+    first = AccountStore(path)
+    first.put(BOB)
+    first.close()
+    with sqlite3.connect(path) as db:
+        db.execute("ALTER TABLE accounts DROP COLUMN sessions")
+    for _ in range(2):
+        again = AccountStore(path)
+        assert again.all() == [BOB]
+        again.put(dataclasses.replace(BOB, sessions="a b"))
+        again.put(BOB)
+        again.close()
+
+
+def test_the_accepted_sessions() -> None:
+    assert (BOB.session, BOB.with_session("a")) == ("bob", BOB)  # any is accepted
+    retired = dataclasses.replace(BOB, sessions="a")
+    assert retired.with_session("b").sessions == "a b"
+    assert retired.with_session("b").session == "b"
+    many = retired
+    for number in range(20):
+        many = many.with_session(str(number))
+    assert many.sessions.split() == [str(n) for n in range(20 - MAX_SESSIONS, 20)]
 
 
 def test_the_file_is_private_also_its_journal(tmp_path: Path) -> None:

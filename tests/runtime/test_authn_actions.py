@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -169,6 +170,7 @@ def test_the_hubs_own_accounts_cannot_be_touched(service: Service, client_id: st
         "addAgent": {"clientID": client_id},
         "addConsumer": {"clientID": client_id, "password": "secret"},
         "newAgentToken": client_id,
+        "retireTokens": {"clientID": client_id, "token": "x"},
         "removeClient": client_id,
         "setClientPassword": {"clientID": client_id, "password": "secret"},
         "updateClientProfile": {"clientID": client_id, "pubKey": public()},
@@ -187,6 +189,7 @@ def test_the_launcher_has_no_power_over_people(service: Service) -> None:
         "addService": {"clientID": "boss", "pubKey": public()},
         "addConsumer": {"clientID": "boss", "password": "hijacked"},
         "newAgentToken": "boss",
+        "retireTokens": {"clientID": "boss", "token": "x"},
         "removeClient": "boss",
         "setClientPassword": {"clientID": "boss", "password": "hijacked"},
         "updateClientProfile": {"clientID": "boss", "pubKey": public()},
@@ -288,6 +291,56 @@ def test_refreshing_a_token(service: Service) -> None:
             service.user(sender, "refreshToken", token)
     with pytest.raises(BadInput):
         service.user("a", "refreshToken", None)
+
+
+def test_tokens_are_retired_when_the_new_one_is_in_use(service: Service) -> None:
+    """Both are good until then, whenever they were made; a repetition disconnects nobody."""
+    old = service.admin("addService", {"clientID": "a", "pubKey": public()})
+    new = service.admin("addService", {"clientID": "a", "pubKey": public(), "newSession": True}, sender="launcher")
+    for token in (old, new):
+        assert service.user("a", "refreshToken", token)
+    assert service.kicked == []
+    for _ in range(2):
+        service.admin("retireTokens", {"clientID": "a", "token": new}, sender="launcher")
+        assert service.kicked == ["a"]
+    with pytest.raises(Denied, match="not accepted") as caught:
+        service.user("a", "refreshToken", old)
+    assert "replaced by a newer one" in caught.value.why
+    for token in (new, service.user("a", "refreshToken", new), service.admin("newAgentToken", "a")):
+        assert service.user("a", "refreshToken", token)
+    later = service.admin("addService", {"clientID": "a", "pubKey": public(), "newSession": True})
+    for token in (new, later):
+        assert service.user("a", "refreshToken", token)
+    service.admin("retireTokens", {"clientID": "a", "token": later})
+    with pytest.raises(Denied):
+        service.user("a", "refreshToken", new)
+    with pytest.raises(Denied):
+        service.admin("retireTokens", {"clientID": "a", "token": old})
+
+
+def test_retiring_needs_a_token_of_that_very_account(service: Service) -> None:
+    for client_id in ("a", "b"):
+        service.admin("addService", {"clientID": client_id, "pubKey": public()})
+    foreign = service.admin("newAgentToken", "b")
+    forged = tokens.issue(keys.generate(), "a", now=time.time(), lifetime=60, session_id="x")
+    for token in (foreign, forged, "junk"):
+        with pytest.raises(Denied):
+            service.admin("retireTokens", {"clientID": "a", "token": token})
+    service.person("bob", "viewer")
+    with pytest.raises(BadInput):
+        service.admin("retireTokens", {"clientID": "bob", "token": foreign})
+    with pytest.raises(BadInput):
+        service.admin("addService", {"clientID": "a", "newSession": "yes"})
+    assert service.kicked == []
+
+
+def test_an_account_made_while_the_clock_was_ahead(service: Service) -> None:
+    service.admin("addService", {"clientID": "a", "pubKey": public()})
+    made = service.accounts.get("a")
+    assert made is not None
+    service.accounts.put(dataclasses.replace(made, created=time.time() + 1e8))
+    token = service.admin("addService", {"clientID": "a", "pubKey": public()})
+    assert service.user("a", "refreshToken", token)
 
 
 def test_no_passwords_for_services_and_no_new_keys_for_the_hub(service: Service) -> None:

@@ -37,8 +37,8 @@ def door(tmp_path: Path) -> Iterator[Door]:
     accounts.close()
 
 
-def token(client_id: str, *, now: float = NOW, lifetime: float = 3600.0) -> str:
-    return tokens.issue(SIGNER, client_id, now=now, lifetime=lifetime)
+def token(client_id: str, *, now: float = NOW, lifetime: float = 3600.0, session: str = "") -> str:
+    return tokens.issue(SIGNER, client_id, now=now, lifetime=lifetime, session_id=session)
 
 
 def test_a_token_lets_in_until_it_expires(door: Door) -> None:
@@ -83,6 +83,20 @@ def test_refusals(door: Door, user: str, password: str, reason: str) -> None:
     with pytest.raises(HubRefused) as caught:
         door.keeper.admit(user, password, "x")
     assert reason in str(caught.value)
+
+
+def test_tokens_of_retired_sessions_are_refused_and_no_others(door: Door) -> None:
+    door.add("history")
+    for session in ("", "old", "new"):
+        door.keeper.admit("history", token("history", session=session), "history")
+    door.add("history", sessions="old new")
+    for session in ("old", "new"):
+        door.keeper.admit("history", token("history", session=session), "history")
+    door.add("history", sessions="new")
+    door.keeper.admit("history", token("history", session="new"), "history")
+    for session in ("", "old", "ne", "old new", "new2"):
+        with pytest.raises(HubRefused, match="replaced by a newer one"):
+            door.keeper.admit("history", token("history", session=session), "history")
 
 
 def test_passwords_are_for_accounts_that_have_one(door: Door) -> None:

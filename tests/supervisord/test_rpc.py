@@ -19,8 +19,9 @@ from fakes.wait import wait_until
 
 from hiveot_supervisor.errors import ExitCode, SupervisordFault, SupervisordUnreachable
 from hiveot_supervisor.supervisord.process import kill_group
-from hiveot_supervisor.supervisord.rpc import SupervisordClient, clear_stale
+from hiveot_supervisor.supervisord.rpc import ForeignSocket, SupervisordClient, clear_stale
 from hiveot_supervisor.supervisord.states import EventName, Fault, Mood, ProcessState
+from hiveot_supervisor.supervisord.transport import check_peer
 
 
 @pytest.fixture(scope="module", params=["extension", "bare"])
@@ -454,3 +455,61 @@ def test_a_pidfile_that_names_no_supervisord(daemon: Supervisord, content: str) 
     daemon.pidfile.write_text(content)
     assert clear_stale(daemon.socket, daemon.pidfile)
     assert not daemon.pidfile.exists()
+
+
+def test_only_our_own_supervisord_and_roots_are_believed(tmp_path: Path) -> None:
+    path = tmp_path / "supervisor.sock"
+    check_peer(path, os.geteuid())
+    check_peer(path, 0)
+    with pytest.raises(ForeignSocket, match="is not your supervisord's"):
+        check_peer(path, os.geteuid() + 12345)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to listen as another user")
+@pytest.mark.parametrize("owned", [False, True], ids=["roots-folder", "their-folder"])
+def test_another_users_socket_gets_no_request(silent: tuple[Path, socket.socket], owned: bool) -> None:
+    """Who may write to the run folder can put a socket there. Root may control the home of whoever owns the folder."""
+    path, _ = silent
+    nobody = pwd.getpwnam("nobody")
+    os.chown(path.parent, nobody.pw_uid if owned else 0, -1)
+    path.unlink()
+    path.parent.chmod(0o777)
+    pid = os.fork()
+    if pid == 0:  # listens as nobody, and exits 1 when it was sent anything
+        os.setuid(nobody.pw_uid)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(path))
+        listener.listen()
+        with listener.accept()[0] as connection:
+            os._exit(1 if connection.recv(100) else 0)
+    wait_until(path.exists)
+    client = SupervisordClient(path, timeout=5)
+    if owned:
+        with pytest.raises(SupervisordUnreachable) as unreachable:
+            client.state()
+        assert not isinstance(unreachable.value, ForeignSocket)
+    else:
+        with pytest.raises(ForeignSocket, match="nobody") as refused:
+            client.state()
+        assert refused.value.exit_code is ExitCode.UNREACHABLE
+        assert str(path.parent) in refused.value.hint
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == owned
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "<array><data><value><struct></struct></value></data></array>",
+        "<int>5</int>",
+        "<struct><member><name>statecode</name><value><int>77</int></value></member></struct>",
+        "<string>mood:x\nzwave</string>",
+        "<boolean>1</boolean>",
+    ],
+)
+def test_xml_rpc_of_another_program_is_recognised(answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = SupervisordClient(Path("/nonexistent"))
+    body = f"<methodResponse><params><param><value>{answer}</value></param></params></methodResponse>".encode()
+    monkeypatch.setattr(client._transport, "post", lambda _: body)
+    for ask in (client.snapshot, client.state, client.reload_config, lambda: client.tail("x")):
+        with pytest.raises(SupervisordUnreachable, match="not supervisord"):
+            ask()
