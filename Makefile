@@ -4,6 +4,7 @@
 #   DIR=home            the home folder of `make run`
 #   PORT=8883           the hub's port in a home that `make run` makes
 #   PYTEST_ARGS="-k x"  more words for pytest
+#   QUICK=1, DOCS=1     of bench: two minutes instead of a quarter of an hour; write the figures into docs/benchmarks.md
 #   JOBS=3              test processes (default: one more than cores, as most tests wait for something)
 
 DIR ?= home
@@ -11,10 +12,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 JOBS ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) + 1 )))
+# the oldest supervisor that we work with; it needs setuptools, hence its own folder
+OLDEST := 4.2.5
 PROGRAMS := examples/plugins/sysinfo examples/make_home.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench clean FORCE
+.PHONY: help run test stock lint bench clean FORCE
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -27,16 +30,17 @@ run: $(VENV)/.hub ## the hub and the example plugins in ./home, with their event
 test: $(VENV)/.dev ## all tests; those for which a program is missing are skipped and say so
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
+stock: $(VENV)/.dev ## the end-to-end tests without our extension inside supervisord
+	@TEST_STOCK=1 $(BIN)/python -m pytest tests/e2e -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
+
 lint: $(VENV)/.dev ## style, format and types
 	$(BIN)/ruff check . $(PROGRAMS)
 	$(BIN)/ruff format --check . $(PROGRAMS)
 	$(BIN)/mypy
 	$(BIN)/mypy --strict $(PROGRAMS)
 
-bench: $(VENV)/.dev ## the figures of the documentation, measured here
-	@for script in $(filter-out %/chaos.py %/fuzz.py,$(wildcard benchmarks/*.py)); do \
-	    echo "== $$script"; $(BIN)/python "$$script" || exit; \
-	done
+bench: $(VENV)/.bench ## the launcher beside other process managers; DOCS=1 writes docs/benchmarks.md, QUICK=1 is a short form
+	@$(BIN)/python benchmarks/versus.py $(if $(QUICK),--quick) $(if $(DOCS),--docs docs/benchmarks.md)
 
 clean: ## remove .venv and caches; homes stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
@@ -52,14 +56,20 @@ $(VENV)/.hub: pyproject.toml | $(BIN)/python
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@echo "installing hiveot-supervisor and what its tests need into $(VENV); this takes a while, once" >&2
 	@$(PIP_INSTALL) --editable '.[dev]'
+	@$(PIP_INSTALL) --upgrade --target $(VENV)/supervisors/$(OLDEST) --no-deps supervisor==$(OLDEST) 'setuptools<80' || \
+	    echo "supervisor $(OLDEST) cannot be installed; the tests with it are skipped" >&2
 	@touch $@ $(VENV)/.hub
+
+$(VENV)/.bench: pyproject.toml $(VENV)/.dev | $(BIN)/python
+	@$(PIP_INSTALL) --editable '.[dev,bench]'
+	@touch $@ $(VENV)/.dev $(VENV)/.hub
 
 # a .venv does not survive being moved or copied
 PLACE := $(shell cat $(VENV)/.place 2>/dev/null)
 ifneq ($(PLACE),)
 ifneq ($(PLACE),$(CURDIR))
 $(BIN)/python: FORCE
-$(VENV)/.hub $(VENV)/.dev: FORCE
+$(VENV)/.hub $(VENV)/.dev $(VENV)/.bench: FORCE
 endif
 endif
 

@@ -1,6 +1,6 @@
 """The whole launcher with N sleeping plugins: start, latencies, list, stop, memory and idle CPU, on this machine.
 
-Usage: python benchmarks/bench_whole.py [N]    (default 50)
+Usage: python benchmarks/bench_whole.py [N…]    (default 50)
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def quantiles(samples: list[float]) -> str:
 
 
 def row(what: str, figure: str) -> None:
-    print(f"{what:<58} {figure}", flush=True)
+    print(f"{what:<68} {figure}", flush=True)
 
 
 def start(made: Home, names: list[str]) -> None:
@@ -75,7 +75,8 @@ def exits(made: Home, names: list[str], count: int = 60) -> None:
         samples.append(until(stopped) - begin)
         until(lambda since=before: any(t == EVENT + "started" for _, t, _, _ in subscriber.messages[since:]))
         views = made.views() if index % len(names) == len(names) - 1 else views
-    row("kill -9 of a plugin -> `stopped` at an MQTT subscriber", quantiles(samples))
+    logs = "no logs" if "logPlugins: false" in made.settings else "logs captured"
+    row(f"kill -9 of a plugin -> `stopped` at an MQTT subscriber, {logs}", quantiles(samples))
     subscriber.close()
 
 
@@ -142,10 +143,12 @@ def stop(made: Home) -> None:
     row("SIGTERM of supervisord -> everything gone", f"{time.monotonic() - begin:6.2f} s")
 
 
-def main() -> int:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 50
+SETTINGS = "startWait: 0\nrestart: {delay: 100ms, limit: 100ms, jitter: 0%}\n"
+
+
+def measure(count: int) -> None:
     names = [f"plugin{n:04d}" for n in range(count)]
-    with home(settings="startWait: 0\nrestart: {delay: 100ms, limit: 100ms, jitter: 0%}\n") as made:
+    with home(settings=SETTINGS) as made:
         for name in names:
             made.plugin(name)
         row(f"{count} sleeping plugins, Python {sys.version.split()[0]}, {os.cpu_count()} cores", "")
@@ -158,6 +161,15 @@ def main() -> int:
         row("events journalled as started", f"{len(events)}")
         json.dumps(events[-1])
         stop(made)
+        made.settings = f"{SETTINGS}logPlugins: false\n"
+        made.configure(*names)
+        made.up()
+        exits(made, names)
+
+
+def main() -> int:
+    for count in [int(word) for word in sys.argv[1:]] or [50]:
+        measure(count)
     return 0
 
 

@@ -12,7 +12,7 @@ import functools
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from pathlib import Path
@@ -30,6 +30,13 @@ _NAME = re.compile(NAME_PATTERN)
 def valid_name(name: str) -> bool:
     """True when `name` may become a plugin ID, file name, topic level and section name."""
     return _NAME.fullmatch(name) is not None and name != "all" and not name.startswith(".")
+
+
+def prestart_account(launcher_id: str) -> str:
+    """The account at the embedded hub with which programs beside the agent ask for credentials: prestart and the
+    command line. They cannot use the launcher's own, with which the agent is connected: a broker may close that then.
+    """
+    return f"{launcher_id[:55]}-prestart"
 
 
 class PluginState(StrEnum):
@@ -282,6 +289,8 @@ class Hub:
 
     url: `mqtts://host:port` or `wss://host:port/path`. embedded: the runtime of launcher.yaml is ours (not the
     Go one). listen_host/listen_port: of the embedded broker's TLS listener. broker_path: another broker binary.
+    certificates_host/certificates_port: where it takes client certificates as login; port 0 = nowhere.
+    admin_file: `user:password` of an administrator of an external broker.
     """
 
     url: str = "mqtts://localhost:8883"
@@ -290,6 +299,14 @@ class Hub:
     listen_host: str = "127.0.0.1"
     listen_port: int = 8883
     broker_path: Path | None = None
+    certificates_host: str = "127.0.0.1"
+    certificates_port: int = 0
+    admin_file: Path | None = None
+
+    @property
+    def certificates(self) -> tuple[str, int] | None:
+        """Host and port where client certificates are taken as login."""
+        return (self.certificates_host, self.certificates_port) if self.certificates_port else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +338,14 @@ class Launcher:
     extension: bool = True
     source: Path = Path("/")
     source_hash: str = ""
+
+    @property
+    def prestart_login(self) -> tuple[str, Path]:
+        """Account and token file with which prestart and the command line ask for credentials."""
+        if not self.hub.embedded:
+            return self.id, self.token_file
+        account = prestart_account(self.id)
+        return account, self.paths.token(account)
 
     def plugin(self, plugin_id: str) -> Plugin | None:
         """The plugin of that ID, or None."""
@@ -359,37 +384,56 @@ def from_json(cls: type[T], data: Any) -> T:
 
     Raises TypeError or ValueError when the data does not have the shape of `cls`.
     """
-    return typing.cast(T, _decode(cls, data))
+    return typing.cast(T, _decoder(typing.cast(Any, cls))(data))
 
 
-def _decode(kind: Any, data: Any) -> Any:
+_Decode = Callable[[Any], Any]
+
+
+@functools.cache
+def _decoder(kind: Any) -> _Decode:
+    """What makes a value of the type `kind` of JSON; worked out once for each type, as there may be 1,000 plugins."""
     origin = typing.get_origin(kind)
     if origin in (typing.Union, types.UnionType):
         options = [k for k in typing.get_args(kind) if k is not type(None)]
-        return None if data is None else _decode(options[0], data)
+        inner = _decoder(options[0])
+        return lambda data: None if data is None else inner(data)
     if origin is tuple:
-        items = typing.get_args(kind)
-        if len(items) == 2 and items[1] is Ellipsis:
-            return tuple(_decode(items[0], d) for d in data)
-        return tuple(_decode(k, d) for k, d in zip(items, data, strict=True))
+        return _tuple_decoder(typing.get_args(kind))
     if dataclasses.is_dataclass(kind):
-        if not isinstance(data, Mapping):
-            raise TypeError(f"{getattr(kind, '__name__', kind)}: an object is expected, not {type(data).__name__}")
-        hints = _hints(typing.cast(Any, kind))
-        known = {name: _decode(hints[name], data[name]) for name in hints if name in data}
-        return typing.cast(Any, kind)(**known)
+        return _object_decoder(kind)
     if isinstance(kind, type) and issubclass(kind, (Enum, Path)):
-        return kind(data)
-    if kind is float and isinstance(data, int) and not isinstance(data, bool):
+        return kind
+    if isinstance(kind, type):
+        return lambda data: _plain(kind, data)
+    return lambda data: data
+
+
+def _tuple_decoder(items: tuple[Any, ...]) -> _Decode:
+    if len(items) == 2 and items[1] is Ellipsis:
+        inner = _decoder(items[0])
+        return lambda data: tuple(map(inner, data))
+    each = [_decoder(k) for k in items]
+    return lambda data: tuple(decode(d) for decode, d in zip(each, data, strict=True))
+
+
+def _object_decoder(kind: Any) -> _Decode:
+    members = {name: _decoder(hint) for name, hint in typing.get_type_hints(kind).items()}
+
+    def decode(data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            raise TypeError(f"{kind.__name__}: an object is expected, not {type(data).__name__}")
+        return kind(**{name: member(data[name]) for name, member in members.items() if name in data})
+
+    return decode
+
+
+def _plain(kind: type, data: Any) -> Any:
+    if kind is float and type(data) is int:
         try:
             return float(data)
         except OverflowError as error:
             raise ValueError(f"a number is too large: {error}") from error
-    if isinstance(kind, type) and not isinstance(data, kind):
+    if not isinstance(data, kind):
         raise TypeError(f"{kind.__name__} is expected, not {data!r}")
     return data
-
-
-@functools.cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return typing.get_type_hints(kind)

@@ -11,7 +11,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from hiveot_supervisor.agent.inbox import Provisioned
 from hiveot_supervisor.agent.provisioning import Provisioner
@@ -24,6 +23,9 @@ from hiveot_supervisor.model import Paths
 log = logging.getLogger(__name__)
 
 _PRESTART = b"hiveot_supervisor.prestart"
+WORKERS = 4
+"""Plugins whose credentials are made at the same time."""
+
 _MAX_REASON = 65536  # bytes; the file may be the work of the plugin's own user
 _GATES = (int(ExitCode.TRY_LATER), int(ExitCode.NEVER))
 
@@ -71,21 +73,31 @@ class MachineProcesses:
 
 
 def _command_line(pid: int) -> bytes:
+    """Asked again every few milliseconds during a start, hence without pathlib and io."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
+        fd = os.open(f"/proc/{pid}/cmdline", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return b""
+    try:
+        return os.read(fd, 65536)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
 
 
 class BackgroundCredentials:
-    """Makes credentials one after another in a thread of its own, over the agent's hub connection."""
+    """Makes credentials in threads of its own, a few at a time, in the order asked for, over the agent's connection.
+
+    Most of the time goes by waiting: for the hub's answers and for the disk.
+    """
 
     def __init__(self, paths: Paths, plugins: Provisioner, put: Callable[[Provisioned], None]) -> None:
         self._paths = paths
         self._plugins = plugins
         self._put = put
         self._jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
 
     def valid(self, plugin_id: str) -> bool:
         """All that is needed is there and not expired (a renewal may be due)."""
@@ -112,10 +124,10 @@ class BackgroundCredentials:
 
     def prepare(self, plugin_id: str) -> None:
         """Queue a plugin; a `Provisioned` item tells the outcome."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="credentials", daemon=True)
-            self._thread.start()
         self._jobs.put(plugin_id)
+        if len(self._threads) < WORKERS:
+            self._threads.append(threading.Thread(target=self._work, name="credentials", daemon=True))
+            self._threads[-1].start()
 
     def _work(self) -> None:
         while True:

@@ -9,11 +9,11 @@ agent runs or is down. It decides nothing.
 from __future__ import annotations
 
 import json
-import secrets
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,9 @@ class Record:
     executed: bool = False
     stray: int = 0
     stray_started: float = 0.0
+
+
+_MEMBERS = tuple(field.name for field in fields(Record))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,7 @@ class State:
         """Identifies the numbering: made once with the file, so that consumers notice a restart of `seq`."""
         epoch = self.meta("epoch")
         if epoch is None:
-            epoch = secrets.token_hex(8)
+            epoch = os.urandom(8).hex()
             self.set_meta("epoch", epoch)
             self.set_meta("schema", str(SCHEMA_VERSION))
         return epoch
@@ -177,7 +180,7 @@ class State:
         return _records(self._db)
 
     def save(self, record: Record) -> None:
-        row = (record.id, json.dumps(asdict(record)))
+        row = (record.id, json.dumps({name: getattr(record, name) for name in _MEMBERS}))
         self._db.execute("INSERT OR REPLACE INTO plugin VALUES (?, ?)", row)
 
     def forget(self, plugin_id: str) -> None:

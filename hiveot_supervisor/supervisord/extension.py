@@ -6,9 +6,9 @@
     pdeathsig = TERM
 
 It makes supervisord quick (extension_loop), its children's lives safe (extension_child), tells in the events how a
-process ended, and adds the RPC methods `hiveot.status` and `hiveot.version`. Without it everything works, slower and
-with less detail. If a part of supervisord that it uses is not what it expects, it steps aside: a short poll time-out
-and one warning. Every callback catches everything, because an exception in one would end supervisord.
+process ended, and adds the RPC methods `hiveot.status`, `hiveot.start` and `hiveot.version`. Without it everything
+works, slower and with less detail. If a part of supervisord that it uses is not what it expects, it steps aside: a
+short poll time-out and one warning. Every callback catches everything: an exception would end supervisord.
 
 Standard library and supervisor only. Facts: Supervisor 4.3.0's source; also runs in 4.2.5.
 """
@@ -23,7 +23,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-from supervisor import events, options, process, supervisord, xmlrpc
+from supervisor import dispatchers, events, options, process, rpcinterface, supervisord, xmlrpc
 
 from hiveot_supervisor import __version__
 from hiveot_supervisor.supervisord.extension_child import REPLACED, Children
@@ -34,16 +34,27 @@ EXIT_REQUESTS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 _NEEDED: tuple[tuple[object, tuple[str, ...]], ...] = (
     (events, ("subscribe", "Event", "ProcessStateEvent", "SupervisorRunningEvent", "SupervisorStoppingEvent")),
-    (xmlrpc, ("DeferredXMLRPCResponse",)),
-    (supervisord.Supervisor, ("runforever", "stop_groups", "process_groups")),
+    (xmlrpc, ("DeferredXMLRPCResponse", "RPCError")),
+    (rpcinterface, ("SupervisorNamespaceRPCInterface",)),
+    (supervisord.Supervisor, ("runforever", "stop_groups", "process_groups", "get_process_map")),
     (process.Subprocess, ("transition", "laststart", "laststop", "delay", "pid", "state", "spawnerr", "config")),
+    (process.Subprocess, ("listener_state", "dispatchers")),
     (process.ProcessGroupBase, ("get_unstopped_processes", "stop_all")),
+    (process.ProcessGroup, ("transition",)),
+    (process.EventListenerPool, ("dispatch",)),
+    (dispatchers.PInputDispatcher, ("handle_write_event", "writable")),
+    (dispatchers.POutputDispatcher, ("handle_read_event", "readable")),
     (options.ServerOptions, (*REPLACED, "cleanup", "get_socket_map")),
     (os, ("wait4", "pipe2", "waitstatus_to_exitcode")),
     (signal, ("pthread_sigmask", "set_wakeup_fd", "valid_signals")),
 )
-_NEEDED_OF_OPTIONS = ("poller", "mood", "signal_receiver", "logger", "logfile")
-_NEEDED_DEEPER = (("poller", "poll"), ("signal_receiver", "_signals_recvd"), ("signal_receiver", "receive"))
+_NEEDED_OF_OPTIONS = ("poller", "mood", "signal_receiver", "logfile", "minfds")
+_NEEDED_DEEPER = (
+    *(("poller", f"{verb}_{way}") for verb in ("register", "unregister") for way in ("readable", "writable")),
+    ("poller", "poll"),
+    ("signal_receiver", "_signals_recvd"),
+    ("signal_receiver", "receive"),
+)
 
 _active: RpcInterface | None = None
 
@@ -128,7 +139,7 @@ class Extension:
     def __init__(self, supervisor: Any, death_signal: int) -> None:
         self.options = supervisor.options
         self.loop = Loop(supervisor, self.report)
-        self.children = Children(self.options, death_signal, self._reaped)
+        self.children = Children(self.options, death_signal, self.loop.on_reaped)
         self._reported: set[str] = set()
         self._cleanup: Callable[[], None] = self.options.cleanup
 
@@ -173,9 +184,6 @@ class Extension:
         facts += [("mood", int(self.options.mood)), ("time", f"{time.time():.6f}")]
         event.extra_values = [*event.extra_values, *facts]
 
-    def _reaped(self) -> None:
-        self.loop.kicked = True  # supervisord reaps at most 100 children a turn
-
     def report(self, what: str) -> None:
         """Log the exception being handled, once for each kind of trouble."""
         if what in self._reported:
@@ -204,6 +212,23 @@ class RpcInterface:
         """
         return f"{__version__} {self._mode}"
 
+    def start(self, names: list[str]) -> str:
+        """Start several processes, in this order, in one turn of the loop
+
+        @param array names Process names (or ``group:name``)
+        @return string result  for each a line: empty, or as in a fault ``CODE TEXT``
+        """
+        return "\n".join(self._start(name) for name in names)
+
+    def _start(self, name: str) -> str:
+        try:
+            rpcinterface.SupervisorNamespaceRPCInterface(self._supervisord).startProcess(name, False)
+        except xmlrpc.RPCError as fault:
+            return f"{fault.code} {' '.join(fault.text.split())}"
+        except Exception as error:  # noqa: BLE001  (what of the others comes must be told)
+            return f"{xmlrpc.Faults.FAILED} {' '.join(str(error).split())}"
+        return ""
+
     def status(self) -> str:
         """State of supervisord and of all processes as compact text, also during a shutdown
 
@@ -219,10 +244,18 @@ class RpcInterface:
 
 
 def _status_line(name: str, group: str, item: Any) -> str:
-    ending = getattr(item, "hiveot_ending", None)
-    exitcode = ending.exitcode if ending and ending.exitcode >= 0 else ""
-    killed_by = ending.signal if ending and ending.signal else ""
+    exitcode, killed_by = _ending(item)
     return (
         f"{quote(name)} {quote(group)} {item.state} {item.pid} {item.laststart:.6f} {item.laststop:.6f} "
         f"{exitcode} {killed_by} {quote(item.spawnerr or '')}"
     )
+
+
+def _ending(item: Any) -> tuple[object, object]:
+    """Exit code and signal of the last run, empty where unknown. Switched off we only know what supervisord does."""
+    ending = getattr(item, "hiveot_ending", None)
+    if ending is not None:
+        return (ending.exitcode if ending.exitcode >= 0 else ""), ending.signal or ""
+    status = getattr(item, "exitstatus", None)
+    known = item.state in _ENDED and item.laststop and status is not None and status >= 0
+    return (status if known else ""), ""

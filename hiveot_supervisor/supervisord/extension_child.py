@@ -3,7 +3,8 @@
 Part of our extension; it replaces methods of one `options` object (there is a new one after each reload).
 
 * fork: no signal can get lost between fork and exec, when the child still has supervisord's Python handlers.
-* execve: the child gets a parent-death signal, default SIGPIPE and SIGXFSZ, and supervisord's original umask.
+* execve: the child gets a parent-death signal, default SIGPIPE and SIGXFSZ, and supervisord's original umask, and loses
+  supervisord's descriptors in one system call instead of one for each that may exist (3,000 for 1,000 programs).
 * waitpid: wait4, so that exit code, signal and resource usage of the last reaped child are known.
 * write: a full pipe to a listener that does not read makes supervisord wait, instead of ending it.
 
@@ -30,6 +31,9 @@ IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
 """Signals that Python ignores, which exec would hand on."""
 
 PRIVATE_UMASK = 0o077
+FIRST_OWN = 3
+"""supervisord closes what is open in a child from this descriptor on, up to its `minfds`."""
+
 REPLACED = ("fork", "execve", "waitpid", "write")
 
 
@@ -54,6 +58,7 @@ class Children:
         self._on_reaped = on_reaped
         self._supervisor = 0
         self._umask: int | None = None
+        self._descriptors = 0
         self._stock = {name: getattr(options, name) for name in REPLACED}
         parent_death_signal()  # loads libc here, not in each child
 
@@ -96,12 +101,14 @@ class Children:
         signal.set_wakeup_fd(-1)
         for number in HANDLED:
             signal.signal(number, signal.SIG_DFL)
+        self._descriptors, self.options.minfds = self.options.minfds, FIRST_OWN
         if self._umask is not None:
             os.umask(self._umask)
 
     def execve(self, filename: str, argv: list[str], env: dict[str, str]) -> Any:
         """In the child, after setuid (which would clear the parent-death signal) and immediately before exec."""
         with contextlib.suppress(Exception):
+            os.closerange(FIRST_OWN, max(self._descriptors, FIRST_OWN))
             for number in IGNORED:
                 signal.signal(number, signal.SIG_DFL)
             if self._death_signal:

@@ -1,10 +1,13 @@
 """Inside supervisord: its main loop wakes up when something happened, instead of up to a second later.
 
-Part of our extension. Wake-up: signals arrive as a byte on a pipe that the loop polls. Kick: an event or a reaped
-child asks for one more turn at once, because events are only dispatched at the start of the next. Deadlines: the
-poll time-out ends when a process is due to become RUNNING, to be tried again or to be killed. Besides, restarts of a
-process that dies at once, which the slow loop used to brake, stay limited to one a second, and at a shutdown listeners
-get the events that they still have coming before they are stopped themselves.
+Part of our extension. Wake-up: signals arrive as a byte on a pipe that the loop polls. Delivery: events that a turn
+has brought go out to the listeners before the loop sleeps, not in its next turn. Kick: what only another turn does (a
+restart, the next step of a shutdown) gets that turn at once. Deadlines: the poll time-out ends when a process is due
+to become RUNNING, to be tried again or to be killed. A turn looks at every process, so none is taken in vain: what is
+only reading and writing of pipes (extension_pipes) is done here.
+
+Besides, restarts of a process that dies at once, which the slow loop used to brake, stay limited to one a second, and
+at a shutdown listeners get the events that they still have coming before they are stopped themselves.
 
 It never starts, stops or reaps anything itself. Standard library and supervisor only; all runs in supervisord's one
 thread, and since an exception would end supervisord, every entry point catches everything.
@@ -15,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import heapq
+import itertools
 import os
 import signal
 import time
@@ -23,6 +27,7 @@ from typing import Any
 
 from supervisor import xmlrpc
 
+from hiveot_supervisor.supervisord.extension_pipes import Pipes
 from hiveot_supervisor.supervisord.states import Mood, ProcessState
 
 POLL_CAP = 0.05
@@ -40,7 +45,10 @@ DELIVERY = 2.0
 LISTENING = (10, 20, 30)
 """Listener states READY, BUSY and ACKNOWLEDGED (supervisor.states.EventListenerStates), that is not UNKNOWN."""
 
-BUSY = 20
+READY, BUSY = 10, 20
+
+REAPED_A_TURN = 100
+"""Children that supervisord reaps at most in one turn (Supervisor.reap); there may be more."""
 
 SLACK = 0.001
 """supervisord's comparisons are strict, so be there a moment after the deadline."""
@@ -56,18 +64,24 @@ class Loop:
         self.options = supervisord.options
         self.kicked = True
         self._report = report
-        self._deadlines: list[float] = []
+        self._reaped = 0
+        self._deadlines: list[tuple[float, int, Any, int]] = []
+        self._count = itertools.count()
         self._poll = self.options.poller.poll
         self._pipe = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._pipes = Pipes(supervisord)
+        self._pools: list[Any] | None = None
 
     def attach(self) -> None:
         self.options.get_socket_map()[self._pipe[0]] = self
         signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
         self.options.poller.poll = self.poll
+        self._pipes.attach()
 
     def detach(self) -> None:
         """Take everything back. On a reload supervisord closes all descriptors, but keeps the map of them."""
         signal.set_wakeup_fd(-1)
+        self._pipes.detach()
         self.options.poller.poll = self._poll
         self.options.get_socket_map().pop(self._pipe[0], None)
         for fd in self._pipe:
@@ -91,46 +105,85 @@ class Loop:
 
     # -- what the loop calls
 
-    def poll(self, timeout: float) -> Any:
-        """In place of the poller's poll: the same, with a time-out that is no longer than it may be."""
+    def poll(self, timeout: float) -> tuple[list[int], list[int]]:
+        """In place of the poller's poll: returns when the loop has something to do, and after `timeout` at the latest.
+
+        What supervisord's pipes bring and take meanwhile is dealt with.
+        """
+        ends = time.monotonic() + timeout
+        while True:
+            timeout = self._before_poll(ends - time.monotonic())
+            readable, writable = self._poll(timeout)
+            if not readable and not writable:
+                return readable, writable
+            others = self._pipes.handle(readable, writable)
+            if others[0] or others[1] or timeout <= 0:
+                return others
+
+    def _before_poll(self, timeout: float) -> float:
+        """Send and register what is to be; returns how long to wait."""
         try:
-            timeout = self.shorten(timeout)
+            self._deliver()
+            self._pipes.register()
+            return max(0.0, self.shorten(timeout))
         except Exception:  # noqa: BLE001
             self._report("working out the poll time-out")
-            timeout = min(timeout, POLL_CAP)
-        return self._poll(timeout)
+            return max(0.0, min(timeout, POLL_CAP))
+
+    def _deliver(self) -> None:
+        """Send waiting events to the listeners that are ready."""
+        if self._pools is None:
+            groups = self.supervisord.process_groups.values()
+            self._pools = [group for group in groups if hasattr(group, "event_buffer")]
+        for pool in self._pools:
+            running = [p.listener_state for p in pool.processes.values() if p.state == ProcessState.RUNNING]
+            if pool.event_buffer and READY in running:
+                pool.dispatch()
 
     def shorten(self, timeout: float) -> float:
         """Seconds until something is due, at most `timeout`."""
         now = time.time()
-        while self._deadlines and self._deadlines[0] <= now:
-            heapq.heappop(self._deadlines)
-            self.kicked = True
-        kicked, self.kicked = self.kicked, False
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, _, process, state = heapq.heappop(self._deadlines)
+            self.kicked = self.kicked or process is None or process.state == state
+        kicked, self.kicked, self._reaped = self.kicked, False, 0
         if kicked or self.options.signal_receiver._signals_recvd or self._group_is_down():
             return 0
         if self._deadlines:
-            timeout = min(timeout, self._deadlines[0] - now)
+            timeout = min(timeout, self._deadlines[0][0] - now)
         for channel in list(self.options.get_socket_map().values()):
             timeout = min(timeout, self._deferred_delay(channel) or timeout)
         return timeout
 
     def on_event(self, event: Any) -> None:
-        """Any supervisord event: one more turn dispatches it to the listeners."""
-        self.kicked = True
-        process = getattr(event, "process", None)
+        """Any supervisord event: remember when a turn of the loop has to look at the process again."""
+        process: Any = getattr(event, "process", None)
         state = getattr(process, "state", None)
         if process is None:
-            return
+            self._pools = None  # a group may have come or gone
+        else:
+            self._pipes.changed(process)
+        if process is None or self.options.mood < Mood.RUNNING:
+            self.kicked = True
         if state == ProcessState.STARTING:
-            self.add_deadline(process.laststart + process.config.startsecs)
+            self.add_deadline(process.laststart + process.config.startsecs, process)
         elif state in (ProcessState.BACKOFF, ProcessState.STOPPING):
-            self.add_deadline(process.delay)
+            self.kicked = True  # it may be the last try
+            self.add_deadline(process.delay, process)
         elif state == ProcessState.EXITED and process.config.autorestart:
+            self.kicked = True
             self._brake(process)
 
-    def add_deadline(self, wall: float) -> None:
-        heapq.heappush(self._deadlines, wall + SLACK)
+    def on_reaped(self) -> None:
+        """A child was reaped."""
+        self._reaped += 1
+        if self._reaped >= REAPED_A_TURN:
+            self.kicked = True
+
+    def add_deadline(self, wall: float, process: Any = None) -> None:
+        """Have a turn at `wall`, if the process is still in its present state then."""
+        state = -1 if process is None else process.state
+        heapq.heappush(self._deadlines, (wall + SLACK, next(self._count), process, state))
 
     def deliver_before_stop(self) -> None:
         """supervisord is about to stop everything: have it stop each listener pool only when its events are out.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hiveot_supervisor.agent.order import Step, turn
+from hiveot_supervisor.agent.order import WINDOW, Step, turn
 from hiveot_supervisor.model import Condition, Dependency, PluginState
 
 S = PluginState
@@ -70,3 +70,25 @@ def test_an_unknown_dependency_blocks_with_a_reason() -> None:
 
 def test_a_plugin_that_is_not_chained_starts_at_once() -> None:
     assert turn([listed("a", S.STARTING, wanted=False), Step("b", S.STOPPED, wanted=True)]).start == ["b"]
+
+
+def test_where_nothing_waits_the_list_starts_in_one_go_up_to_the_window() -> None:
+    steps = [listed(f"p{n}", at_once=True) for n in range(WINDOW + 3)]
+    assert turn(steps).start == [f"p{n}" for n in range(WINDOW)]
+
+
+def test_those_on_their_way_count_and_the_rest_follows_as_they_are_executed() -> None:
+    asked = [listed(f"p{n}", S.STARTING, wanted=False, asked=True, at_once=True) for n in range(WINDOW)]
+    rest = [listed("next", at_once=True), listed("last", at_once=True)]
+    assert turn([*asked, *rest]).start == []
+    executed = Step("p0", S.RUNNING, chained=True, executed=True, ready=True, asked=True, at_once=True)
+    assert turn([executed, *asked[1:], *rest]).start == ["next"]
+
+
+def test_one_that_is_not_asked_for_yet_holds_its_successors_up() -> None:
+    """Its credentials are being made: those after it must not come before it."""
+    assert turn([listed("a", S.STARTING, wanted=False, at_once=True), listed("b", at_once=True)]).start == []
+
+
+def test_one_with_a_readiness_check_is_waited_for_in_the_middle_of_the_list() -> None:
+    assert turn([listed("a", at_once=True), listed("db"), listed("b", at_once=True)]).start == ["a", "db"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +64,15 @@ class VirtualSupervisord:
         process.exitcode = process.signal = None
         process.starts.append(self._clock.mono)
         self.events += [("STARTING", name, 0, Exit()), ("RUNNING", name, process.pid, Exit())]
+
+    def start_all(self, names: Sequence[str]) -> dict[str, SupervisordFault]:
+        faults = {}
+        for name in names:
+            try:
+                self.start(name)
+            except SupervisordFault as fault:
+                faults[name] = fault
+        return faults
 
     def stop(self, name: str) -> None:
         process = self.processes[name]

@@ -33,6 +33,15 @@ SUPERVISORCTL = str(Path(sys.executable).with_name("supervisorctl"))
 VISIBLE = ("hiveot/td/#", "hiveot/prop/#", "hiveot/event/#", "hiveot/presence/#")
 """What every role from viewer on may see."""
 
+EXTENSION = not os.environ.get("TEST_STOCK")
+"""Whether homes use our extension inside supervisord; `make stock` runs the same tests without."""
+
+
+def told_signal(name: str) -> str | None:
+    """What is told of a death by signal: supervisord alone does not know by which."""
+    return name if EXTENSION else None
+
+
 SLEEPER = "#!/bin/sh\nexec sleep 100000\n"
 STUBBORN = "#!/bin/sh\ntrap '' TERM INT\nwhile :; do sleep 1; done\n"
 
@@ -90,10 +99,11 @@ class Subscriber:
 class Home:
     """One home folder and what runs from it."""
 
-    def __init__(self, *, settings: str = "startWait: 0\n") -> None:
+    def __init__(self, *, settings: str = "startWait: 0\n", hub: str = "") -> None:
         self.path = Path(tempfile.mkdtemp(prefix="hs", dir="/tmp"))
         self.port = free_port()
         self.settings = settings
+        self.hub = hub  # more keys of `hub`, as in `driver: mosquitto`
         self.foreground: subprocess.Popen[str] | None = None
         self._subscribers: list[Subscriber] = []
         self.launch("init", str(self.path), home=False)
@@ -108,7 +118,9 @@ class Home:
 
     def configure(self, *autostart: str, extra: str = "", runtime: str = "runtime: runtime\n") -> None:
         listed = "".join(f"  - {name}\n" for name in autostart)
-        text = f"{runtime}hub: {{url: 'mqtts://localhost:{self.port}'}}\nlogLevel: info\n{self.settings}{extra}"
+        stock = "" if EXTENSION else "extension: false\n"
+        hub = f"hub: {{url: 'mqtts://localhost:{self.port}', {self.hub}}}\n"
+        text = f"{stock}{runtime}{hub}logLevel: info\n{self.settings}{extra}"
         text += f"autostart:\n{listed}" if listed else ""
         for place in (self.path / "launcher.yaml", self.path / "config/launcher.yaml"):
             if place.exists():

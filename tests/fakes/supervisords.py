@@ -50,8 +50,17 @@ while chunk := os.read(0, 65536):
 """
 
 
+def other_versions() -> list[Path]:
+    """Folders with other versions of supervisor, named after them: `make` puts one there, and any may be added with
+    pip install --target .venv/supervisors/VERSION --no-deps …"""
+    return sorted(p for p in Path(sys.prefix, "supervisors").glob("*") if (p / "supervisor").is_dir())
+
+
 class Supervisord:
-    """One supervisord. Settings are attributes; change them before `start` or `reload`."""
+    """One supervisord. Settings are attributes; change them before `start` or `reload`.
+
+    installation: a folder with another version of supervisor (`other_versions`).
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -66,6 +75,7 @@ class Supervisord:
         self.listener = True
         self.nodaemon = True
         self.umask: int | None = None
+        self.installation: Path | None = None
         self.client = SupervisordClient(self.socket, timeout=20.0)
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -117,11 +127,12 @@ class Supervisord:
     def launch(self) -> None:
         """Start without looking at the socket (a connection would wake supervisord up)."""
         self.write()
-        paths = [str(self.folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+        given = [self.installation and str(self.installation), os.environ.get("PYTHONPATH")]
+        paths = [str(self.folder), *filter(None, given)]
         environment = {**os.environ, "HS_TEST_FOLDER": str(self.folder), "PYTHONPATH": os.pathsep.join(paths)}
         with open(self.folder / "stderr", "ab") as stderr:
             self.process = subprocess.Popen(
-                [SUPERVISORD, "-c", self.conf],
+                [sys.executable, "-m", "supervisor.supervisord", "-c", self.conf],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 import signal
 import socket
@@ -9,12 +10,15 @@ import statistics
 import time
 import xmlrpc.client
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from fakes import stress
 from fakes.supervisords import FACTORY, Supervisord
 from fakes.wait import wait_until
 
 from hiveot_supervisor import __version__
+from hiveot_supervisor.supervisord import extension
 from hiveot_supervisor.supervisord.states import EventName, Mood, ProcessState
 
 
@@ -128,6 +132,7 @@ def test_daemon_mode(daemon: Supervisord) -> None:
 def test_switched_off_it_does_nothing(daemon: Supervisord) -> None:
     daemon.extension = f"{daemon.extension}\nenabled = false"
     daemon.program("p")
+    daemon.program("failer", "/bin/sh -c 'exit 3'")
     daemon.start()
     assert daemon.client.extension() == f"{__version__} off"
     assert daemon.log_count("hiveot extension") == 0
@@ -135,7 +140,10 @@ def test_switched_off_it_does_nothing(daemon: Supervisord) -> None:
     os.kill(daemon.info("p").pid, signal.SIGKILL)
     _, event = daemon.await_event("p", ProcessState.EXITED)
     assert (event.mood, event.signal, event.time) == (None, None, None)
-    assert {p.name for p in daemon.client.snapshot()} == {"listener", "p"}
+    assert (daemon.info("p").exitcode, daemon.info("p").signal) == (None, None)  # it knows no more
+    daemon.client.start("failer")
+    assert daemon.await_state("failer", ProcessState.EXITED).exitcode == 3
+    assert {p.name for p in daemon.client.snapshot()} == {"listener", "failer", "p"}
 
 
 LACKING = {
@@ -161,6 +169,64 @@ def test_it_steps_aside_when_supervisord_is_not_as_expected(daemon: Supervisord,
     assert {p.name for p in daemon.client.snapshot()} == {"listener", "p"}
     assert daemon.log_count("WARN hiveot") == 1
     assert daemon.terminate() < 5
+
+
+INTERNALS = [(owner, name) for owner, names in extension._NEEDED for name in names]
+INTERNALS_OF_OPTIONS = [*extension._NEEDED_OF_OPTIONS, *(".".join(words) for words in extension._NEEDED_DEEPER)]
+
+
+def virtual_supervisord() -> SimpleNamespace:
+    """As much of one as is looked at; a warning and a poll leave a trace."""
+    log: list[str] = []
+    ways = {f"{verb}_{way}": None for verb in ("register", "unregister") for way in ("readable", "writable")}
+    options = SimpleNamespace(
+        poller=SimpleNamespace(poll=lambda timeout: timeout, **ways),
+        signal_receiver=SimpleNamespace(_signals_recvd=[], receive=None),
+        logger=SimpleNamespace(warn=log.append),
+        log=log,
+        mood=Mood.RUNNING,
+        logfile="",
+        minfds=0,
+    )
+    return SimpleNamespace(options=options)
+
+
+@pytest.fixture
+def no_extension(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extension, "_active", None)
+
+
+def assert_stepped_aside(supervisord: SimpleNamespace, made: extension.RpcInterface, lacking: str) -> None:
+    assert made.version() == f"{__version__} fallback"
+    (warning,) = supervisord.options.log
+    assert f"it lacks {lacking}" in warning
+    assert extension.make_extension(supervisord) is made  # the next http server's: no second warning
+    assert len(supervisord.options.log) == 1
+
+
+@pytest.mark.usefixtures("no_extension")
+@pytest.mark.parametrize(("owner", "name"), INTERNALS, ids=lambda item: getattr(item, "__name__", item))
+def test_it_steps_aside_without_any_internal(monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> None:
+    """Each thing of supervisord's that it uses, one after the other."""
+    assert hasattr(owner, name)
+    lookup = lambda thing, wanted: (thing, wanted) != (owner, name) and builtins.hasattr(thing, wanted)  # noqa: E731
+    monkeypatch.setattr(extension, "hasattr", lookup, raising=False)
+    supervisord = virtual_supervisord()
+    made = extension.make_extension(supervisord)
+    assert_stepped_aside(supervisord, made, f"{getattr(owner, '__name__', owner)}.{name}")
+    assert supervisord.options.poller.poll(1) == extension.POLL_CAP
+
+
+@pytest.mark.usefixtures("no_extension")
+@pytest.mark.parametrize("path", INTERNALS_OF_OPTIONS)
+def test_it_steps_aside_without_any_part_of_the_options(path: str) -> None:
+    supervisord = virtual_supervisord()
+    *owners, name = path.split(".")
+    owner = supervisord.options
+    for word in owners:
+        owner = getattr(owner, word)
+    delattr(owner, name)
+    assert_stepped_aside(supervisord, extension.make_extension(supervisord), f"options.{path}")
 
 
 @pytest.mark.parametrize(
@@ -230,34 +296,7 @@ def test_trouble_in_a_callback_is_logged_once_and_does_no_harm(daemon: Superviso
 
 
 def test_stress(daemon: Supervisord) -> None:
-    """Children that come and go all the time, with reloads in between: nothing is missed, nothing is left behind."""
-    count = 40
-    for number in range(count):
-        # all live a little over a second, so that the brake for crash loops does not apply
-        daemon.program(f"p{number}", f"/bin/sleep 1.{number:02}", autostart="true", autorestart="true")
-    daemon.start()
-    wait_until(lambda: len(daemon.events()) > count)
-    fds = []
-    for _ in range(2):
-        time.sleep(1.5)
-        daemon.reload()
-        wait_until(lambda: sum(p.state is ProcessState.RUNNING for p in daemon.client.snapshot()) == count + 1)
-        fds.append(daemon.fds())
-    time.sleep(1.5)
-    daemon.client.close()
-    assert daemon.log_count(r"spawned: 'p\d+'") > 2 * count
-    wait_until(lambda: daemon.zombies() == [])
-    assert daemon.terminate(20) < 5
-    ended = daemon.log_count(r"(exited|stopped): p\d+ \(")
-    assert daemon.log_count(r"spawned: 'p\d+'") == ended  # each was reaped
-    assert daemon.log_count("overflowed|trouble with|CRIT uncaptured|waitpid error|unknown pid") == 0
-    assert daemon.remains() == []
-    balance: dict[str, int] = {}
-    for _, event in daemon.events():
-        if event.state is ProcessState.STARTING:
-            balance[event.process] = balance.get(event.process, 0) + 1
-            assert balance[event.process] == 1, f"a missed end of {event.process}"
-        elif event.state in (ProcessState.EXITED, ProcessState.STOPPED):
-            balance[event.process] -= 1
-            assert event.signal == signal.SIGTERM if event.state is ProcessState.STOPPED else event.exitcode == 0
-    assert abs(fds[1] - fds[0]) <= 4, fds  # a child may just be between two lives
+    """Children that end and are killed all the time, with reloads in between; benchmarks/stress.py is the long form."""
+    result = stress.run(daemon, children=40, seconds=5.0, reloads=2, seed=1)
+    assert result.complaints == []
+    assert result.starts > 2 * 40

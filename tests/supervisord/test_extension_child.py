@@ -89,6 +89,15 @@ def test_children_have_ordinary_signals_and_umask(daemon: Supervisord) -> None:
     assert process.stat_fields(pid)[2] == str(pid)  # type: ignore[index]  # leads its own group
 
 
+def test_children_get_no_descriptor_of_supervisord(daemon: Supervisord) -> None:
+    """It closes them all itself, one by one; with many programs that takes longer than all the rest of a start."""
+    daemon.program("other", autostart="true")
+    daemon.program("p")
+    daemon.start()
+    descriptors = Path(f"/proc/{daemon.begin('p')}/fd")
+    assert sorted(fd.name for fd in descriptors.iterdir()) == ["0", "1", "2"]
+
+
 def test_logs_are_for_their_owner_only(daemon: Supervisord) -> None:
     daemon.umask = 0o022
     out = daemon.folder / "out"
