@@ -53,6 +53,8 @@ class RenewalWorker:
             if account == self._launcher_id:
                 self._refresh()
                 return Renewed(account, request, written=("token",))
+            if mode is Renew.DUE and not self._plugins.any(account):
+                return Renewed(account, request, error="they were revoked meanwhile")
             outcome = self._plugins.ensure(account, mode)
         except (HiveotError, OSError) as error:
             return Renewed(account, request, error=in_one_line(error))

@@ -93,6 +93,10 @@ def remote_without_credentials(home: Path) -> None:
         file.unlink()
 
 
+def with_hub(home: Path, hub: str) -> None:
+    (home / "launcher.yaml").write_text(f"runtime: runtime\nhub: {hub}\nautostart: [alpha]\n")
+
+
 Break = Callable[[Path], object]
 BROKEN: list[tuple[str, Break, str, str, str]] = [
     ("yaml", lambda h: (h / "launcher.yaml").write_text("autostrat: []"), "generated files", "error", "has errors"),
@@ -103,6 +107,8 @@ BROKEN: list[tuple[str, Break, str, str, str]] = [
     ("open-program", lambda h: (h / "plugins/alpha").chmod(0o757), "programs", "error", "everybody"),
     ("open-run", lambda h: (h / "run").chmod(0o777), "control socket", "error", "others may write"),
     ("stale", stale_socket, "control socket", "ok", "left behind"),
+    ("no-broker", lambda h: with_hub(h, "{driver: mosquitto, broker: /no/such}"), "broker", "error", "cannot be run"),
+    ("external", lambda h: with_hub(h, "{driver: external, adminFile: adm}"), "broker", "error", "adm does not exist"),
     ("open-certs", lambda h: (h / "certs").chmod(0o770), "credentials", "error", "others may write"),
     ("open-key", lambda h: (h / "certs/alpha.key").chmod(0o640), "credentials", "error", "alpha.key: open to others"),
     ("open-ca", lambda h: (h / "certs/caKey.pem").chmod(0o604), "credentials", "error", "caKey.pem: open to others"),

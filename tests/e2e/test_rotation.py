@@ -43,7 +43,7 @@ class Talker:
         client.on_message = self._message
         client.on_publish = lambda *_: self.acknowledged.append(time.monotonic())
         client.on_socket_open = lambda _c, _u, s: s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        client.reconnect_delay_set(1, 1)
+        client.reconnect_delay_set(0.1, 1)  # type: ignore[arg-type]
         self.client = client
 
     @property
