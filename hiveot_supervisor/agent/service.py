@@ -80,7 +80,7 @@ SAMPLE_INTERVAL = 5.0
 BATCH = 200
 """Items of the queue that are handled, and stored, together at most."""
 
-ALLOWANCE = Allowance(rate=50.0, burst=128, unanswered=64, total=192)
+ALLOWANCE = Allowance(rate=200.0, burst=500, unanswered=64, total=192)
 """Of requests of one consumer; what waits here together waits before supervisord's reports in the queue."""
 
 FLUSH_TIMEOUT = 3.0

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hiveot_supervisor.errors import HubError, HubUnavailable
+from hiveot_supervisor.foreign import clean
 from hiveot_supervisor.runtime.child import BrokerError
 from hiveot_supervisor.runtime.pbkdf2 import dynsec_password
 from hiveot_supervisor.runtime.rawmqtt import REFUSED, RawMqtt
@@ -137,7 +138,8 @@ class Dynsec:
         for response in responses:
             error = str(response.get("error", ""))
             if error and not (missing_is_fine and error.endswith("not found")):
-                raise BrokerError(f"the broker refused {response.get('command')}", why=error)
+                what = clean(str(response.get("command")), 80)
+                raise BrokerError(f"the broker refused {what}", why=clean(error, 300))
         return responses
 
     def close(self) -> None:
@@ -189,6 +191,6 @@ def _responses(payload: bytes, mark: str) -> list[dict[str, Any]] | None:
     try:
         found = json.loads(payload)["responses"]
         ours = bool(found) and all(each["correlationData"] == mark for each in found)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return found if ours else None

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from fuzzing.broker_targets import mqtt_packets
+from fuzzing.broker_targets import dynsec_answers, mqtt_packets
 from fuzzing.hub_targets import ACCOUNT, AskedAgent, Wire, wss_frames
 from fuzzing.machine_targets import listener
 
@@ -257,3 +257,16 @@ def test_a_journal_with_a_strange_state_can_be_shown() -> None:
     change = {"state": {"a": 1}, "cause": ["x"], "note": {"b": 2}, "uptime": "long"}
     events = [Event(1.0, "stopped", "other", "other"), Event(1.0, "pluginStateChanged", "zwave", change)]
     assert len(list(eventlines.lines(events, color=False))) == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'{"responses": ' + DEEP.encode(),
+        b'{"responses": [{"command": "' + b"a" * 5000 + b'", "correlationData": "MARK", "error": "no"}]}',
+        b'{"responses": [{"command": "x", "correlationData": "MARK", "error": "' + b"a" * 5000 + b'"}]}',
+    ],
+)
+def test_any_answer_of_dynamic_security_is_a_bounded_refusal(answer: bytes, tmp_path: Path) -> None:
+    """RecursionError, and errors as long as the broker liked."""
+    dynsec_answers(tmp_path).check(answer)
