@@ -40,7 +40,7 @@ RESTART_INTERVAL = 1.0
 """Least seconds between two starts of an `autorestart` process that died before that."""
 
 DELIVERY = 2.0
-"""Most seconds that a shutdown waits for listeners to take the remaining events."""
+"""Most seconds that a shutdown waits for a listener to take another one of the remaining events."""
 
 LISTENING = (10, 20, 30)
 """Listener states READY, BUSY and ACKNOWLEDGED (supervisor.states.EventListenerStates), that is not UNKNOWN."""
@@ -54,6 +54,21 @@ SLACK = 0.001
 """supervisord's comparisons are strict, so be there a moment after the deadline."""
 
 Report = Callable[[str], None]
+
+
+class _Patience:
+    """With a listener pool at a shutdown: lost when it has taken no event for DELIVERY seconds."""
+
+    def __init__(self) -> None:
+        self._until = time.monotonic() + DELIVERY
+        self._taken = -1
+
+    def lost(self, taken: int) -> bool:
+        """taken: how many events it has taken so far."""
+        now = time.monotonic()
+        if taken > self._taken:
+            self._taken, self._until = taken, now + DELIVERY
+        return now >= self._until
 
 
 class Loop:
@@ -191,18 +206,18 @@ class Loop:
         Pools come last (priority -1), but the events of all the others that have just been stopped may still be
         waiting, and nothing more is written to a listener once it was told to stop.
         """
-        until = time.monotonic() + DELIVERY
         self.add_deadline(time.time() + DELIVERY)
         for group in self.supervisord.process_groups.values():
             if hasattr(group, "event_buffer"):
-                group.stop_all = functools.partial(self._stop_pool, group, group.stop_all, until)
+                group.stop_all = functools.partial(self._stop_pool, group, group.stop_all, _Patience())
 
-    @staticmethod
-    def _stop_pool(pool: Any, stop_all: Callable[[], None], until: float) -> None:
+    def _stop_pool(self, pool: Any, stop_all: Callable[[], None], patience: _Patience) -> None:
         running = [p.listener_state for p in pool.processes.values() if p.state == ProcessState.RUNNING]
         coming = BUSY in running or (pool.event_buffer and any(state in LISTENING for state in running))
-        if not coming or time.monotonic() >= until:
+        if not coming or patience.lost(getattr(pool, "serial", 0) - len(pool.event_buffer)):
             stop_all()  # else this group's turn comes again with every turn of the loop
+        else:
+            self.add_deadline(time.time() + DELIVERY)
 
     def _group_is_down(self) -> bool:
         """While shutting down each group takes a turn of the loop, also one in which nothing runs."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import signal
 import time
 from dataclasses import dataclass, field
@@ -74,16 +75,21 @@ def _settle(daemon: Supervisord, children: int, result: Result) -> None:
         seen.update(p.name for p in daemon.client.snapshot() if p.state is ProcessState.RUNNING)
         return len(seen) == children + 1
 
-    wait_until(up, 60.0, "each child runs")
+    try:
+        wait_until(up, 60.0)
+    except AssertionError:
+        never = [p for p in daemon.client.snapshot() if p.name not in seen]
+        raise AssertionError(f"{len(never)} children do not come up again: {never[:5]}") from None
     result.descriptors.append(daemon.fds())
-    wait_until(lambda: daemon.zombies() == [], 5.0, "no zombie")
+    dead = set(daemon.zombies())
+    wait_until(lambda: not dead & set(daemon.zombies()), 10.0, "the dead are reaped")
 
 
 def _judge(daemon: Supervisord, result: Result) -> None:
     result.starts = daemon.log_count(r"spawned: 'p\d+'")
     result.ends = daemon.log_count(r"(exited|stopped|terminated): p\d+ \(|exited: p\d+")
-    if daemon.log_count(TROUBLE):
-        result.complaints.append("supervisord's log tells of trouble")
+    trouble = [line for line in daemon.log.read_text().splitlines() if re.search(TROUBLE, line)]
+    result.complaints += [f"in supervisord's log: {line}" for line in trouble]
     if daemon.remains():
         result.complaints.append(f"{len(daemon.remains())} processes are left")
     if max(result.descriptors) - min(result.descriptors) > 6:  # a child may just be between two lives
