@@ -93,10 +93,8 @@ def host_names(hub: Hub) -> tuple[list[str], list[str]]:
     """
     name = socket.gethostname()
     must = ["localhost", "127.0.0.1", name, urllib.parse.urlsplit(hub.url).hostname or ""]
-    if hub.listen_host in ("0.0.0.0", "::"):
-        must.append(_lan_address())
-    else:
-        must.append(hub.listen_host)
+    listening = [hub.listen_host, *([hub.certificates_host] if hub.certificates else [])]
+    must += [_lan_address() if host in ("0.0.0.0", "::") else host for host in listening]
     extra = ["::1", *([f"{name}.local"] if "." not in name else [])]
     return _usable(must), _usable(extra)
 

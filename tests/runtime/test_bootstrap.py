@@ -107,6 +107,8 @@ def test_a_new_host_name_needs_a_new_certificate(site: Site) -> None:
 def test_names_for_the_network_and_unusable_ones() -> None:
     must, _ = bootstrap.host_names(Hub(listen_host="192.168.7.7"))
     assert "192.168.7.7" in must
+    must, _ = bootstrap.host_names(Hub(certificates_host="192.168.7.8", certificates_port=8884))
+    assert "192.168.7.8" in must
     must, _ = bootstrap.host_names(dataclasses.replace(HUB, listen_host="0.0.0.0"))
     assert "0.0.0.0" not in must
     must, _ = bootstrap.host_names(Hub(url="mqtts://[::1]:8883", listen_host="::1"))
