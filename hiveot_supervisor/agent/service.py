@@ -313,7 +313,7 @@ class Service:
         roots = {name: e.pid for name, e in self.agent.table.entries.items() if e.running}
         usage, foreign = self.monitor.look(roots, self._supervisord)
         up = [name for name, e in self.agent.table.entries.items() if e.up or e.intent is not None]
-        self.agent.end_escaped(escaped(foreign, str(self.paths.home), up))
+        self.agent.leftovers.end_escaped(escaped(foreign, str(self.paths.home), up))
         strays = find_strays(self.agent.launcher.plugins, foreign, str(self.paths.home))
         self.health.sampled(usage, strays)
         self.state.samples.add(usage, mono=mono, wall=time.time())
