@@ -84,6 +84,9 @@ def items(home: Home, plugins: Sequence[Plugin], *, own: bool = True) -> list[It
                 found += [_look(name, KEY, paths.key(name)), _look(name, TOKEN, paths.token(name))]
         found.append(_look(launcher.id, KEY, launcher.key_file, needed=launcher.hub.embedded))
         found.append(_look(launcher.id, TOKEN, launcher.token_file))
+        login, token = launcher.prestart_login
+        if login != launcher.id and launcher.runtime is not None:
+            found += [_look(login, KEY, paths.key(login)), _look(login, TOKEN, token)]
     certificates = launcher.hub.url.startswith(("mqtt:", "mqtts:"))
     for plugin in plugins:
         if not plugin.create_cred or plugin is launcher.runtime:

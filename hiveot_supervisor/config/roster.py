@@ -15,7 +15,7 @@ from hiveot_supervisor.config.forms import AutostartItem
 from hiveot_supervisor.config.inventory import FileState, Inventory, examine
 from hiveot_supervisor.config.nodes import show
 from hiveot_supervisor.config.shapes import Named, Settings
-from hiveot_supervisor.model import Paths
+from hiveot_supervisor.model import Paths, prestart_account
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,9 @@ def assemble(top: Settings, paths: Paths, inventory: Inventory, sink: Collector)
 
 def _reserved(top: Settings) -> dict[str, str]:
     """Names that no plugin may have, with the reason."""
-    return {top[schema.ID]: "it is the launcher's own ID", **schema.RESERVED}
+    launcher = top[schema.ID]
+    own = {launcher: "it is the launcher's own ID", prestart_account(launcher): "it is an account of the launcher"}
+    return {**own, **schema.RESERVED}
 
 
 def _taken(name: str, span: Span, reserved: dict[str, str], sink: Collector) -> bool:
