@@ -32,6 +32,13 @@ def valid_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None and name != "all" and not name.startswith(".")
 
 
+def prestart_account(launcher_id: str) -> str:
+    """The account at the embedded hub with which programs beside the agent ask for credentials: prestart and the
+    command line. They cannot use the launcher's own, with which the agent is connected: a broker may close that then.
+    """
+    return f"{launcher_id[:55]}-prestart"
+
+
 class PluginState(StrEnum):
     """What a plugin is doing, in the words people see."""
 
@@ -282,6 +289,8 @@ class Hub:
 
     url: `mqtts://host:port` or `wss://host:port/path`. embedded: the runtime of launcher.yaml is ours (not the
     Go one). listen_host/listen_port: of the embedded broker's TLS listener. broker_path: another broker binary.
+    certificates_host/certificates_port: where it takes client certificates as login; port 0 = nowhere.
+    admin_file: `user:password` of an administrator of an external broker.
     """
 
     url: str = "mqtts://localhost:8883"
@@ -290,6 +299,14 @@ class Hub:
     listen_host: str = "127.0.0.1"
     listen_port: int = 8883
     broker_path: Path | None = None
+    certificates_host: str = "127.0.0.1"
+    certificates_port: int = 0
+    admin_file: Path | None = None
+
+    @property
+    def certificates(self) -> tuple[str, int] | None:
+        """Host and port where client certificates are taken as login."""
+        return (self.certificates_host, self.certificates_port) if self.certificates_port else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +338,14 @@ class Launcher:
     extension: bool = True
     source: Path = Path("/")
     source_hash: str = ""
+
+    @property
+    def prestart_login(self) -> tuple[str, Path]:
+        """Account and token file with which prestart and the command line ask for credentials."""
+        if not self.hub.embedded:
+            return self.id, self.token_file
+        account = prestart_account(self.id)
+        return account, self.paths.token(account)
 
     def plugin(self, plugin_id: str) -> Plugin | None:
         """The plugin of that ID, or None."""

@@ -116,38 +116,34 @@ def test_a_changed_launcher_json_is_refused(home: Path, name: str, tmp_path: Pat
             read_launcher(tmp_path)
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_the_hub_starts_and_stops_none(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("binding", ["mqtt", "wss"])
+def test_the_hub_starts_and_stops_none(binding: str, tmp_path: Path) -> None:
     """As input, as name of a Thing, and as the sender, over MQTT and over a HiveOT hub's websocket."""
-    for client in (
-        MqttHubClient("mqtts://localhost:1", ACCOUNT, instance="1"),
-        WssHubClient("wss://localhost", ACCOUNT),
-    ):
-        wire = Wire()
-        agent = AskedAgent(tmp_path, client, wire)
-        before = agent.runs()
-        message = {"messageType": "request", "operation": "invokeaction", "correlationID": "c", "senderID": "x"}
-        message |= {"replyTo": "hiveot/inbox/x/1/launcher"}
-        asked = [
-            ("Admin", "stopPlugin", message | {"input": name}),
-            (f"plugin-{name}", "stop", message),
-            (name, "stopPlugin", message | {"input": "zwave"}),
-        ]
-        for thing, action, content in asked:
-            payload = json.dumps(content | {"thingID": thing, "name": action}).encode()
+    client = MqttHubClient("mqtts://localhost:1", ACCOUNT) if binding == "mqtt" else WssHubClient("wss://h", ACCOUNT)
+    wire = Wire()
+    agent = AskedAgent(tmp_path, client, wire)
+    before = agent.runs()
+    for name in HOSTILE:
+        wire.sent.clear()
+        for thing, action, value in (
+            ("Admin", "stopPlugin", name),
+            (f"plugin-{name}", "stop", None),
+            (name, "x", "zwave"),
+        ):
+            message = {"messageType": "request", "operation": "invokeaction", "correlationID": f"{name}{thing}{action}"}
+            message |= {"replyTo": "hiveot/inbox/x/1/launcher", "thingID": thing, "name": action, "senderID": "x"}
+            payload = json.dumps(message | {"input": value}).encode()
             if isinstance(client, WssHubClient):
                 client.link_frame(payload)
             else:
                 client.link_message(Incoming(f"hiveot/config/launcher/{thing}/{action}/x", payload, False))
-            agent.work()
-            agent.asked.clear()
+        agent.work()
+        agent.asked.clear()
+        answers = [decode(answer) for _, answer in wire.sent]
+        assert answers
+        assert all(isinstance(answer, ResponseMessage) and answer.error is not None for answer in answers), name
         assert agent.runs() == before
-        for _, answer in wire.sent:
-            decoded = decode(answer)
-            assert isinstance(decoded, ResponseMessage)
-            assert decoded.error is not None
-        assert wire.sent
-        agent.close()
+    agent.close()
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -9,25 +9,24 @@ from __future__ import annotations
 import logging
 import os
 import random
-import signal
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from hiveot_supervisor.agent import order, things
-from hiveot_supervisor.agent.inbox import Probed
+from hiveot_supervisor.agent import things
+from hiveot_supervisor.agent.leftovers import Leftovers
+from hiveot_supervisor.agent.ports import Credentials, Prober, Processes, Supervisord
 from hiveot_supervisor.agent.publisher import Publisher
 from hiveot_supervisor.agent.state import State
-from hiveot_supervisor.agent.strays import Foreign, Stray
-from hiveot_supervisor.agent.table import UP, Entry, Exit, Gate, Now, Table
+from hiveot_supervisor.agent.strays import Stray
+from hiveot_supervisor.agent.table import UP, Entry, Exit, Now, Table
 from hiveot_supervisor.agent.telling import Teller
+from hiveot_supervisor.agent.turns import Turns
 from hiveot_supervisor.clock import Clock, iso8601
 from hiveot_supervisor.errors import SupervisordFault, SupervisordUnreachable
 from hiveot_supervisor.hub.client import HubClient
 from hiveot_supervisor.hub.thing import Thing
 from hiveot_supervisor.model import Cause, Launcher, Plugin, PluginState
 from hiveot_supervisor.supervisord import process
-from hiveot_supervisor.supervisord.states import Fault
 
 log = logging.getLogger(__name__)
 
@@ -35,52 +34,6 @@ _RELEASED = "released"
 
 PATIENCE = 1.0
 """Seconds for which `started` of a plugin is held back for one before it in the list that is still in prestart."""
-
-
-class Supervisord(Protocol):
-    """What we ask of supervisord; requests return at once, results come as events."""
-
-    def start_all(self, names: Sequence[str]) -> dict[str, SupervisordFault]: ...
-    def stop(self, name: str) -> None: ...
-
-
-class Credentials(Protocol):
-    """Credentials of plugins: `valid` is a quick look at the files, `prepare` works in the background."""
-
-    def valid(self, plugin_id: str) -> bool: ...
-    def prepare(self, plugin_id: str) -> None: ...
-    def token_expires(self, plugin_id: str) -> float | None: ...
-
-
-class Prober(Protocol):
-    """Readiness and liveness checks (`probes.Probes`); results come as `Probed` items."""
-
-    def prepare(self, plugin: Plugin) -> None: ...
-    def begin_ready(self, plugin: Plugin, pid: int, mono: float) -> None: ...
-    def begin_alive(self, plugin: Plugin, pid: int, mono: float) -> None: ...
-    def end(self, plugin_id: str) -> None: ...
-    def answered(self, item: Probed) -> None: ...
-    def tick(self, mono: float) -> float: ...
-
-
-class Processes(Protocol):
-    """What can be seen of processes from outside."""
-
-    def executed(self, pid: int) -> bool:
-        """The process has left supervisord's and prestart's code (or is gone)."""
-        ...
-
-    def signal_group(self, leader: int, number: int) -> bool:
-        """Signal what is left of a process group; False when nothing is."""
-        ...
-
-    def signal(self, pid: int, number: int) -> None:
-        """Signal one process, if it is still there."""
-        ...
-
-    def gate(self, plugin_id: str, pid: int) -> Gate | None:
-        """The reason that prestart left for not executing the plugin, if it is of this process."""
-        ...
 
 
 @dataclass(slots=True)
@@ -125,12 +78,10 @@ class Agent:
         self.hub_ready = False
         self.shutting_down = False
         self._chance = chance or random.Random()
+        self.leftovers = Leftovers(processes)
+        self.turns = Turns(self)
         self._forks: dict[str, _Fork] = {}
-        self._preparing: set[str] = set()
-        self._asking: list[Entry] | None = None
-        self._in_order: set[str] = set()
-        self._leftovers: dict[int, float] = {}
-        self._escaped: set[int] = set()
+        self.preparing: set[str] = set()
         self._started_at = clock.monotonic()
 
     def _describe(self, thing: Thing) -> dict[str, Any]:
@@ -210,12 +161,10 @@ class Agent:
 
     def forget_process(self, name: str) -> None:
         """Its process is gone: nothing is asked about it any more, and children that it left behind are ended."""
-        entry = self.table.get(name)
-        if entry is not None and entry.managed and entry.pid and self.processes.signal_group(entry.pid, signal.SIGTERM):
-            log.warning("%s left children behind; they are ended", name)
-            self._leftovers[entry.pid] = self.clock.monotonic() + entry.plugin.stop.timeout
+        if entry := self.table.get(name):
+            self.leftovers.end_group_of(entry, self.clock.monotonic())
         self._forks.pop(name, None)
-        self._in_order.discard(name)
+        self.turns.in_order.discard(name)
         self.probes.end(name)
 
     def process_fatal(self, name: str, reason: str) -> None:
@@ -261,14 +210,14 @@ class Agent:
         elif entry.stray is not None and process.is_alive(entry.stray.pid):
             self.teller.tell(self.table.waiting(entry, stray_text(entry.stray), now))
             entry.intent = cause
-        elif reason := self._blocked(entry):
+        elif reason := self.turns.blocked(entry):
             entry.wanted = cause
             self.teller.tell(self.table.waiting(entry, reason, now))
         elif plugin.create_cred and entry.managed and not self.credentials.valid(plugin.id):
             self._start_with_credentials(entry, cause, now)
         else:
             entry.intent, entry.actor = cause, actor
-            self._request_start(entry, now)
+            self.turns.request(entry, now)
         self.teller.save(entry)
 
     def _start_with_credentials(self, entry: Entry, cause: Cause, now: Now) -> None:
@@ -282,36 +231,15 @@ class Agent:
             self.teller.tell(self.table.waiting(entry, f"{who} does not answer; it has no credentials yet", now))
 
     def awaits_accounts(self, entry: Entry) -> bool:
-        """It waits for credentials that a hub which has just come up will soon give."""
-        return entry.intent is not None and self.hub.connected and not self.hub_ready
+        """It waits for credentials that a hub which has just come up will soon give, or is just giving."""
+        being_made = not self.hub_ready or entry.plugin.id in self.preparing
+        return entry.intent is not None and self.hub.connected and being_made
 
     def prepare(self, plugin_id: str) -> None:
         """Have the credentials of a plugin made in the background."""
-        if plugin_id not in self._preparing:
-            self._preparing.add(plugin_id)
+        if plugin_id not in self.preparing:
+            self.preparing.add(plugin_id)
             self.credentials.prepare(plugin_id)
-
-    def _request_start(self, entry: Entry, now: Now) -> None:
-        entry.next_try = None
-        self.probes.prepare(entry.plugin)
-        if self._asking is None:
-            self._ask([entry], now)
-        else:
-            self._asking.append(entry)
-
-    def _ask(self, entries: list[Entry], now: Now) -> None:
-        """Ask supervisord to start plugins, in this order."""
-        try:
-            faults = self.rpc.start_all([e.plugin.id for e in entries]) if entries else {}
-        except SupervisordUnreachable as error:
-            log.warning("start of %s: %s", ", ".join(e.plugin.id for e in entries), error)
-            for entry in entries:
-                entry.next_try = now.mono + 1.0
-            return
-        for entry in entries:
-            fault = faults.get(entry.plugin.id)
-            if fault is not None and fault.code != Fault.ALREADY_STARTED and not self.shutting_down:
-                self.teller.tell(self.table.unable(entry, PluginState.FAILED, str(fault.what), now))
 
     def stop(self, entry: Entry, cause: Cause, actor: str = "") -> None:
         """Stop a plugin; a stop by the operator also disables it."""
@@ -400,7 +328,7 @@ class Agent:
 
     def provisioned(self, plugin_id: str, error: str, retry: bool) -> None:
         """Credentials were made, or why not."""
-        self._preparing.discard(plugin_id)
+        self.preparing.discard(plugin_id)
         entry = self.table.get(plugin_id)
         if entry is None or entry.intent is None or entry.up or entry.wanted is not None:
             return
@@ -420,30 +348,12 @@ class Agent:
         """Do what is due; returns the monotonic time at which it wants to be called again (at the latest)."""
         mono = self.clock.monotonic()
         self._watch_forks(mono)
-        self._end_leftovers(mono)
+        leftovers = self.leftovers.tick(mono)
         if not self.shutting_down:
             self._release(mono)
             self._start_due(mono)
         self.teller.publish_properties()
-        return self._next_deadline(mono)
-
-    def _end_leftovers(self, mono: float) -> None:
-        """KILL the groups of ended plugins that did not go on TERM. A group's ID is not reused while it has members."""
-        for leader, deadline in list(self._leftovers.items()):
-            if mono >= deadline:
-                self.processes.signal_group(leader, signal.SIGKILL)
-                del self._leftovers[leader]
-            elif not self.processes.signal_group(leader, 0):
-                del self._leftovers[leader]
-
-    def end_escaped(self, processes: list[Foreign]) -> None:
-        """End daemons that ended plugins left behind: TERM when they are first seen, KILL when they are seen again."""
-        seen = {p.pid for p in processes}
-        for foreign in processes:
-            number = signal.SIGKILL if foreign.pid in self._escaped else signal.SIGTERM
-            log.warning("%s left process %d behind; it gets SIG%s", foreign.program, foreign.pid, number.name[3:])
-            self.processes.signal(foreign.pid, number)
-        self._escaped = seen
+        return self._next_deadline(mono, leftovers)
 
     def _release(self, mono: float) -> None:
         waited = mono - self._started_at
@@ -465,75 +375,7 @@ class Agent:
             if entry.next_try is not None and entry.next_try <= mono and not entry.up:
                 entry.next_try = None
                 self.start(entry, entry.intent or Cause.RESTART)
-        while self._turn_possible() and self._take_turn():
-            pass
-
-    def _turn_possible(self) -> bool:
-        """Somebody is wanted, and not only successors of those that are on their way already (all have to be looked at,
-        1 % of a second for 1,000 plugins)."""
-        entries = self.table.entries
-        self._in_order = {n for n in self._in_order if n in entries and self._on_its_way(entries[n])}
-        wanted = [e for e in self.table.plugins if e.wanted]
-        if len(self._in_order) < order.WINDOW:
-            return bool(wanted)
-        return any(e.plugin.depends_on or not e.chained for e in wanted)
-
-    def _on_its_way(self, entry: Entry) -> bool:
-        return not entry.executed and (entry.up or self._under_way(entry))
-
-    def _take_turn(self) -> bool:
-        """Start those whose turn it is. True when one of them could not be started: that may be another one's turn."""
-        steps = self._steps()
-        self._asking = []
-        try:
-            while (turn := order.turn(steps)).start:
-                self._start_in_order(turn.start)
-                begun = set(turn.start)
-                steps = [self._step(self.table.entries[s.id]) if s.id in begun else s for s in steps]
-        finally:
-            asked, self._asking = self._asking, None
-            self._ask(asked, self.now())
-        for plugin_id, reason in turn.waiting.items():
-            entry = self.table.entries[plugin_id]
-            if entry.note != reason:
-                self.teller.tell(self.table.waiting(entry, reason, self.now()))
-                self.teller.save(entry)
-        return any(not self._under_way(e) for e in asked)
-
-    def _start_in_order(self, plugin_ids: list[str]) -> None:
-        """Start plugins until one has to wait for its credentials: its successors come after it."""
-        for plugin_id in plugin_ids:
-            entry = self.table.entries[plugin_id]
-            self.start(entry, entry.wanted or Cause.AUTOSTART)
-            if entry.chained and not entry.plugin.depends_on:
-                self._in_order.add(plugin_id)
-                if plugin_id in self._preparing:
-                    return
-
-    def _blocked(self, entry: Entry) -> str:
-        return order.blocked(self._step(entry), self._steps()) if entry.plugin.depends_on else ""
-
-    def _steps(self) -> list[order.Step]:
-        return [self._step(e) for e in self.table.plugins]
-
-    def _step(self, entry: Entry) -> order.Step:
-        return order.Step(
-            id=entry.plugin.id,
-            state=PluginState.STARTING if self._under_way(entry) else entry.state,
-            wanted=entry.wanted is not None and not entry.up,
-            chained=entry.chained,
-            executed=entry.running,
-            ready=self.ready(entry),
-            late=entry.late,
-            asked=entry.up or (self._under_way(entry) and entry.plugin.id not in self._preparing),
-            at_once=entry.plugin.ready is None and self.launcher.start_wait == 0,
-            note=entry.note,
-            depends_on=entry.plugin.depends_on,
-        )
-
-    def _under_way(self, entry: Entry) -> bool:
-        """A start was asked for and its first report, or its credentials, are still to come."""
-        return entry.intent is not None and not entry.up and entry.state is not PluginState.WAITING
+        self.turns.take()
 
     def ready(self, entry: Entry) -> bool:
         """It runs and has passed its readiness check, or, without one, has stayed up for `startWait`."""
@@ -547,7 +389,7 @@ class Agent:
         held_until = 0.0
         for name, fork in list(self._forks.items()):
             entry = self.table.get(name)
-            listed = name in self._in_order and mono - fork.since < PATIENCE
+            listed = name in self.turns.in_order and mono - fork.since < PATIENCE
             if entry is None or entry.pid != fork.pid:
                 del self._forks[name]
                 continue
@@ -568,7 +410,7 @@ class Agent:
         if fork is None or entry.executed or not self.processes.executed(fork.pid):
             return
         del self._forks[entry.plugin.id]
-        self._in_order.discard(entry.plugin.id)
+        self.turns.in_order.discard(entry.plugin.id)
         self.teller.tell(self.table.executed(entry, now))
         self.teller.save(entry)
         self._begin_probes(entry)
@@ -580,10 +422,10 @@ class Agent:
         else:
             self.probes.begin_alive(entry.plugin, entry.pid, mono)
 
-    def _next_deadline(self, mono: float) -> float:
+    def _next_deadline(self, mono: float, leftovers: float | None) -> float:
         due = [mono + 5.0, self.probes.tick(mono)]
         due += [f.due for f in self._forks.values()]
-        due += [min(mono + 0.5, deadline) for deadline in self._leftovers.values()]
+        due += [leftovers] if leftovers is not None else []
         due += [e.next_try for e in self.table.plugins if e.next_try is not None and self.released]
         if not self.released:
             due.append(self._started_at + self.launcher.runtime_timeout)

@@ -34,6 +34,11 @@ class Provisioner:
         program = self._program(plugin_id)
         return provision.inspect(Files.of(self._paths, plugin_id), _owner(program)), _certificate_wanted(program)
 
+    def any(self, plugin_id: str) -> bool:
+        """It has some credentials; without any they were revoked, or never made."""
+        files = Files.of(self._paths, plugin_id)
+        return files.key.exists() or files.token.exists()
+
     def ensure(self, plugin_id: str, renew: Renew = Renew.DUE) -> Outcome:
         """Make what is missing or due, and leave the markers for the next start. Raises HiveotError, OSError.
 

@@ -5,6 +5,7 @@ Decides nothing; every job ends in an item for the main loop.
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from hiveot_supervisor.agent.provisioning import Provisioner
 from hiveot_supervisor.credentials import provision
 from hiveot_supervisor.credentials.provision import Renew
 from hiveot_supervisor.errors import HiveotError, HubUnavailable, RequestTimeout
+
+log = logging.getLogger(__name__)
 
 
 class RenewalWorker:
@@ -53,9 +56,14 @@ class RenewalWorker:
             if account == self._launcher_id:
                 self._refresh()
                 return Renewed(account, request, written=("token",))
+            if mode is Renew.DUE and not self._plugins.any(account):
+                return Renewed(account, request, error="they were revoked meanwhile")
             outcome = self._plugins.ensure(account, mode)
         except (HiveotError, OSError) as error:
             return Renewed(account, request, error=in_one_line(error))
+        except Exception as error:  # the thread must live on, and whoever waits must get an answer
+            log.exception("renewal of the credentials of %s", account)
+            return Renewed(account, request, error=f"internal error: {type(error).__name__}")
         return Renewed(
             account,
             request,
@@ -72,6 +80,9 @@ class RenewalWorker:
             return Retired(account, request, in_one_line(error), again=True)
         except (HiveotError, OSError) as error:
             return Retired(account, request, in_one_line(error))
+        except Exception as error:
+            log.exception("retiring the tokens of %s", account)
+            return Retired(account, request, f"internal error: {type(error).__name__}")
 
 
 def in_one_line(error: Exception) -> str:

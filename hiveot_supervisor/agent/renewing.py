@@ -174,6 +174,7 @@ class Renewals:
         problem = item.error
         if not problem and self._found(item.account).due(now.wall):
             problem = "what the hub gave is due again at once; are the clocks right?"
+        self._problems.pop(item.account, None)
         if problem:
             self._problems[item.account] = problem
             log.warning("renewal of the credentials of %s: %s", item.account, problem)

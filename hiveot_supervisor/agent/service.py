@@ -80,7 +80,7 @@ SAMPLE_INTERVAL = 5.0
 BATCH = 200
 """Items of the queue that are handled, and stored, together at most."""
 
-ALLOWANCE = Allowance(rate=50.0, burst=128, unanswered=64, total=192)
+ALLOWANCE = Allowance(rate=200.0, burst=500, unanswered=64, total=192)
 """Of requests of one consumer; what waits here together waits before supervisord's reports in the queue."""
 
 FLUSH_TIMEOUT = 3.0
@@ -313,7 +313,7 @@ class Service:
         roots = {name: e.pid for name, e in self.agent.table.entries.items() if e.running}
         usage, foreign = self.monitor.look(roots, self._supervisord)
         up = [name for name, e in self.agent.table.entries.items() if e.up or e.intent is not None]
-        self.agent.end_escaped(escaped(foreign, str(self.paths.home), up))
+        self.agent.leftovers.end_escaped(escaped(foreign, str(self.paths.home), up))
         strays = find_strays(self.agent.launcher.plugins, foreign, str(self.paths.home))
         self.health.sampled(usage, strays)
         self.state.samples.add(usage, mono=mono, wall=time.time())

@@ -12,7 +12,7 @@ from hiveot_supervisor.cli.doctor.case import Case, Check, Finding, Level, as_js
 from hiveot_supervisor.cli.output import paint, print_json, printable, table, use_color
 from hiveot_supervisor.errors import ExitCode
 
-CHECKS = ("program", "generated", "executables", "socket", "credentials", "hub", "clock", "disk", "copies")
+CHECKS = ("program", "generated", "executables", "socket", "credentials", "broker", "hub", "clock", "disk", "copies")
 """The modules of `cli.doctor`, in the order in which they are shown."""
 
 _COLORS = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red"}

@@ -23,6 +23,9 @@ from hiveot_supervisor.errors import CredentialError
 from hiveot_supervisor.model import Plugin
 
 KEY, TOKEN, CERTIFICATE = "key", "token", "certificate"
+DUE = "due for renewal"
+"""Problem of what is still good, but not for long."""
+
 _PUBLIC = frozenset({CERTIFICATE})
 
 
@@ -131,7 +134,7 @@ def _about_time(period: Period | None) -> str:
         return "expired"
     if period.start > now + CLOCK_SKEW:
         return "not valid yet; is the clock right?"
-    return "due for renewal" if now >= period.renewal() else ""
+    return DUE if now >= period.renewal() else ""
 
 
 def _about_access(kind: str, found: os.stat_result, user: str | None) -> str:

@@ -55,7 +55,7 @@ def lines(events: Iterable[Event], *, color: bool, verbose: bool = False) -> Ite
         change = event.value if isinstance(event.value, dict) else {}
         if held is not None and held.plugin == event.plugin:
             yield _line(held.time, held.name, held.plugin, _detail(held.name, change), color)
-        elif verbose or change.get("state") not in _QUIET_STATES:
+        elif verbose or str(change.get("state")) not in _QUIET_STATES:
             if held is not None:
                 yield _line(held.time, held.name, held.plugin, "", color)
             yield _line(event.time, str(change.get("state", "?")), event.plugin, _reason(change), color)

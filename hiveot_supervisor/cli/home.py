@@ -91,9 +91,10 @@ class View:
 class Home:
     """One home folder, opened for looking and controlling."""
 
-    def __init__(self, paths: Paths) -> None:
+    def __init__(self, paths: Paths, launcher: Launcher | None = None) -> None:
+        """launcher: the model to go by, when it shall not be the one of the last `generate`."""
         self.paths = paths
-        self._launcher: Launcher | None = None
+        self._launcher = launcher
 
     @classmethod
     def of(cls, args: Namespace) -> Home:

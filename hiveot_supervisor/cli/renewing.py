@@ -22,10 +22,10 @@ from hiveot_supervisor.credentials import expiry, provision, store
 from hiveot_supervisor.credentials.memory import forbid_core_dumps
 from hiveot_supervisor.credentials.provision import Files, Renew
 from hiveot_supervisor.errors import CredentialError, HiveotError, HubError, SupervisordUnreachable
-from hiveot_supervisor.hub.client import Right
+from hiveot_supervisor.hub.client import HubClient, Right
 from hiveot_supervisor.model import Plugin
 from hiveot_supervisor.prestart import spec, verified
-from hiveot_supervisor.prestart.provide import AccountService
+from hiveot_supervisor.prestart.provide import AccountService, hub_lock
 
 _ACTIONS = {"none": "", "restart": "; it is being restarted", "HUP": "; it got SIGHUP"}
 
@@ -86,7 +86,7 @@ def _until(home: Home, account: str) -> str:
 def _renew_directly(home: Home, accounts: Sequence[str], keys: bool, *, running: bool) -> list[Outcome]:
     mode = Renew.KEYS if keys else Renew.ALL
     found = []
-    with _hub(home) as service:
+    with _hub(home, own=True) as service:  # the agent, whose account that is, does not run
         plugins = Provisioner(home.paths, service)
         for account in accounts:
             try:
@@ -124,8 +124,7 @@ def revoke(home: Home, plugins: Sequence[Plugin], *, timeout: float) -> list[Out
             if plugin.id in found:
                 continue
             try:
-                service.hub().invoke_action("authn", "Admin", "removeClient", plugin.id, right=Right.ADMIN)
-                _remove_files(home, plugin.id)
+                _remove(home, service.hub(), plugin.id)
             except (HiveotError, OSError) as error:
                 found[plugin.id] = _failed(plugin.id, error)
             else:
@@ -134,8 +133,11 @@ def revoke(home: Home, plugins: Sequence[Plugin], *, timeout: float) -> list[Out
     return [found[p.id] for p in plugins]
 
 
-def _remove_files(home: Home, plugin_id: str) -> None:
-    provision.remove(Files.of(home.paths, plugin_id))
+def _remove(home: Home, hub: HubClient, plugin_id: str) -> None:
+    def forget() -> None:
+        hub.invoke_action("authn", "Admin", "removeClient", plugin_id, right=Right.ADMIN)
+
+    provision.remove(Files.of(home.paths, plugin_id), forget)
     verified.forget(spec.load(str(home.paths.plugin_dir / f"{plugin_id}.json")))
 
 
@@ -148,11 +150,16 @@ def _failed(account: str, error: Exception) -> Outcome:
 
 
 @contextlib.contextmanager
-def _hub(home: Home) -> Iterator[AccountService]:
-    """The hub's account service with the launcher's account; connects when it is first asked."""
+def _hub(home: Home, *, own: bool = False) -> Iterator[AccountService]:
+    """The hub's account service; connects when it is first asked.
+
+    own: with the launcher's own account, else with the one that can be used beside the agent.
+    """
     launcher = home.launcher
     forbid_core_dumps()
-    service = AccountService(launcher.hub.url, launcher.id, launcher.token_file, home.paths.ca_cert)
+    account, token = (launcher.id, launcher.token_file) if own else launcher.prestart_login
+    lock = hub_lock(home.paths.run / "credentials")
+    service = AccountService(launcher.hub.url, account, token, home.paths.ca_cert, lock=lock)
     try:
         yield service
     finally:

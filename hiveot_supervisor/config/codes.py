@@ -231,7 +231,8 @@ CODES: dict[str, Code] = {
     ),
     "L308": Code(
         "settings of the hub that contradict each other",
-        "The embedded hub (bin/runtime of hiveot-supervisor) speaks MQTT over TLS. HiveOT's Go hub speaks wss.",
+        "The embedded hub (bin/runtime of hiveot-supervisor) speaks MQTT over TLS, HiveOT's Go hub wss. A port is "
+        "either for tokens and passwords or for certificates.",
         "runtime: runtime\nhub:\n  listen: 8883",
     ),
     "L309": Code(

@@ -28,6 +28,8 @@ def resolve_hub(top: Settings, paths: Paths, sink: Collector) -> Hub:
     url = _url(settings, sink)
     listen = settings[schema.HUB_LISTEN] or ("127.0.0.1", _port(url) or MQTTS_PORT)
     broker = settings[schema.HUB_BROKER]
+    admin = settings[schema.HUB_ADMIN_FILE]
+    certificates = settings[schema.HUB_LISTEN_CERTIFICATES] or (Hub().certificates_host, 0)
     hub = Hub(
         url=url or _default_url(runtime, embedded, listen[1]),
         embedded=embedded,
@@ -35,6 +37,9 @@ def resolve_hub(top: Settings, paths: Paths, sink: Collector) -> Hub:
         listen_host=listen[0],
         listen_port=listen[1],
         broker_path=Path(broker) if broker is not None else None,
+        admin_file=paths.certs / admin if admin is not None else None,
+        certificates_host=certificates[0],
+        certificates_port=certificates[1],
     )
     _check(top, hub, sink)
     return hub
@@ -73,6 +78,14 @@ def _check(top: Settings, hub: Hub, sink: Collector) -> None:
         text = f"`hub.url` does not say where the external broker is; it is expected at {hub.url}"
         driver = settings.given(schema.HUB_DRIVER)
         sink.warning("L309", text, driver.span if driver else None)
+    if hub.embedded and hub.driver is Driver.EXTERNAL and hub.admin_file is None:
+        text = "`driver: external` needs `hub.adminFile`: without it the runtime cannot manage accounts"
+        remedy = (
+            "or remove `runtime`: the launcher then only uses the broker at hub.url, with accounts that its "
+            "administrator made, and their passwords in certs/NAME.token (createPluginCred: false)"
+        )
+        driver = settings.given(schema.HUB_DRIVER)
+        sink.error("L308", text, driver.span if driver else None, help=remedy)
     if given is not None and hub.embedded:
         host = urlsplit(hub.url).hostname or ""
         if not hub.url.startswith("mqtts:"):
@@ -83,18 +96,28 @@ def _check(top: Settings, hub: Hub, sink: Collector) -> None:
             listen = settings.given(schema.HUB_LISTEN)
             related = (("the other port is given here", listen.span),) if listen is not None else ()
             sink.warning("L310", text, given.span, related=related, help="the default of each is the port of the other")
+    certificates = settings.given(schema.HUB_LISTEN_CERTIFICATES)
+    if certificates is not None and hub.embedded and hub.certificates_port == hub.listen_port:
+        text = f"`hub.listenCertificates` has the port on which the hub listens for tokens: {hub.listen_port}"
+        sink.error("L308", text, certificates.span, help=f"take another one, for instance {hub.listen_port + 1}")
     _check_unused(settings, runtime, hub, sink)
 
 
 def _check_unused(settings: Settings, runtime: str | None, hub: Hub, sink: Collector) -> None:
     """Settings of the embedded hub where there is none, and of its broker where somebody else runs it."""
-    of_embedded: tuple[Key[Any], ...] = (schema.HUB_DRIVER, schema.HUB_LISTEN, schema.HUB_BROKER)
+    of_embedded: tuple[Key[Any], ...] = (
+        schema.HUB_DRIVER,
+        schema.HUB_LISTEN,
+        schema.HUB_LISTEN_CERTIFICATES,
+        schema.HUB_BROKER,
+        schema.HUB_ADMIN_FILE,
+    )
     if not hub.embedded:
         why = "no runtime is given" if runtime is None else f"the runtime `{runtime}` is not the embedded hub"
     elif hub.driver is Driver.EXTERNAL:
-        of_embedded, why = of_embedded[1:], "somebody else runs the broker (driver: external)"
+        of_embedded, why = of_embedded[1:-1], "somebody else runs the broker (driver: external)"
     else:
-        return
+        of_embedded, why = of_embedded[-1:], "only `driver: external` needs it"
     for key in of_embedded:
         given = settings.given(key)
         if given is not None and given.value is not Driver.EXTERNAL:

@@ -145,10 +145,25 @@ HUB_LISTEN = Key[tuple[str, int] | None](
     None,
     "Where the embedded hub listens: HOST:PORT, :PORT (all addresses) or a port. Default: 127.0.0.1, port as in `url`.",
 )
+HUB_LISTEN_CERTIFICATES = Key[tuple[str, int] | None](
+    "listenCertificates",
+    Address("0.0.0.0"),
+    None,
+    "Where the embedded hub takes client certificates as login: HOST:PORT, :PORT or a port. Default: nowhere.",
+)
 HUB_BROKER = Key[str | None](
     "broker", PathText(None), None, "Another program for the embedded hub's broker. Default: the driver's own."
 )
-HUB = register(Section("of `hub`", HUB_URL, HUB_DRIVER, HUB_LISTEN, HUB_BROKER), "to `hub:`")
+HUB_ADMIN_FILE = Key[str | None](
+    "adminFile",
+    PathText("certs"),
+    None,
+    "For `driver: external`: a file with USER:PASSWORD of an administrator of that Mosquitto's Dynamic Security.",
+)
+HUB = register(
+    Section("of `hub`", HUB_URL, HUB_DRIVER, HUB_LISTEN, HUB_LISTEN_CERTIFICATES, HUB_BROKER, HUB_ADMIN_FILE),
+    "to `hub:`",
+)
 
 # Keys that stand at the top and may be given for a single plugin too.
 RESTART_KEY = Key("restart", RESTART, _EMPTY, "How an ended plugin is restarted.")

@@ -1,4 +1,4 @@
-"""X.509: the hub's CA, its server certificate, and client certificates from signing requests.
+"""X.509: the hub's CA, its server certificate, client certificates from signing requests, and the list of revoked ones.
 
 CA and server keys are P-256 (understood everywhere); client keys are whatever the request carries, normally
 Ed25519. Profiles pass Python 3.13's strict checks. Knows no files and no accounts.
@@ -96,6 +96,24 @@ def create_request(key: keys.PrivateKey, client_id: str) -> str:
     return request.public_bytes(Encoding.PEM).decode("ascii")
 
 
+def create_crl(ca_pem: bytes, ca_key: keys.PrivateKey, serials: Sequence[int], *, now: float) -> bytes:
+    """PEM of the CA's list of revoked certificates (RFC 5280), made at wall time `now`.
+
+    It is good until the CA's own end: whoever reads it gets a new one when something changes, and a list that has
+    expired would lock everybody out.
+    """
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    ca = parse(ca_pem)
+    builder = x509.CertificateRevocationListBuilder().issuer_name(ca.subject)
+    builder = builder.last_update(_utc(now)).next_update(max(_utc(now + _DAY), ca.not_valid_after_utc))
+    for serial in serials:
+        entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(_utc(now))
+        builder = builder.add_revoked_certificate(entry.build())
+    return builder.sign(ca_key, _hash_for(ca_key)).public_bytes(Encoding.PEM)
+
+
 def parse(pem: bytes) -> x509.Certificate:
     """The certificate in a PEM text. Raises CredentialError."""
     from cryptography import x509
@@ -129,6 +147,16 @@ def signed_by(pem: bytes, ca_pem: bytes) -> bool:
     except (InvalidSignature, ValueError, TypeError):
         return False
     return True
+
+
+def may_sign_crl(ca_pem: bytes) -> bool:
+    """False for a CA whose key usage leaves out lists of revoked certificates: OpenSSL would then refuse everybody."""
+    from cryptography import x509
+
+    try:
+        return parse(ca_pem).extensions.get_extension_for_class(x509.KeyUsage).value.crl_sign
+    except x509.ExtensionNotFound:
+        return True
 
 
 def server_names(pem: bytes) -> set[str]:

@@ -189,7 +189,8 @@ def ensure(
         if todo.nothing:
             return Outcome((), todo.valid_until)
         # HiveOT's own hub, which issues no certificates, knows no sessions either: a token lives until it expires
-        replaces = files.token.exists() and todo.token and certificate
+        expired = status.token is not None and status.token.expired(now())
+        replaces = files.token.exists() and todo.token and certificate and not expired
         order = _Order(files, todo, ask, now, display_name or files.client_id, owner, replaces)
         try:
             written, offered = _carry_out(order)
@@ -220,9 +221,13 @@ def retire(files: Files, ask: Ask) -> str:
     return ""
 
 
-def remove(files: Files) -> None:
-    """Take the account's files away. Raises CredentialError, TimedOut (they are just being made)."""
+def remove(files: Files, forget: Callable[[], object]) -> None:
+    """Have the hub forget the account, then take its files away; nobody makes them anew meanwhile.
+
+    forget: does the former; what it raises leaves the files as they are. Raises CredentialError, TimedOut.
+    """
     with store.locked(files.lock, timeout=LOCK_TIMEOUT):
+        forget()
         for path in (files.token, files.certificate, files.key):
             store.remove_file(path)
 

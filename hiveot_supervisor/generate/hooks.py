@@ -110,6 +110,7 @@ def takes_fast_path(spec: Spec, tools: Tools) -> bool:
 
 def _credentials(launcher: Launcher, client_id: str) -> Credentials:
     paths = launcher.paths
+    login, token = launcher.prestart_login
     return Credentials(
         client_id=client_id,
         key=str(paths.key(client_id)),
@@ -120,8 +121,8 @@ def _credentials(launcher: Launcher, client_id: str) -> Credentials:
         lock=str(paths.run / "credentials" / f"{client_id}.lock"),
         certificate_wanted=launcher.hub.url.startswith(_CERTIFICATE_SCHEMES),
         hub_url=launcher.hub.url,
-        launcher_id=launcher.id,
-        launcher_token=str(launcher.token_file),
+        launcher_id=login,
+        launcher_token=str(token),
     )
 
 

@@ -29,13 +29,16 @@ class Account:
     """How to log in: client ID, where its token lies (re-read at every connect), and whom to trust.
 
     ready_file: exists while a hub on this machine takes logins (a broker listens a moment before its account service
-    answers, and refuses until then); None = unknown, just try.
+    answers, and refuses until then); None = unknown, just try. certificate, key: log in with this client certificate
+    instead of the token, at a hub's listener for certificates (MQTT only).
     """
 
     client_id: str
     token_file: Path
     ca_file: Path
     ready_file: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -263,7 +263,7 @@ class BaseLink(Generic[S]):
         return retry.delay
 
     def _pause(self, delay: float, files: tuple[Any, ...]) -> None:
-        """Wait, but no longer than until the token or the CA certificate changes: then the reason may be gone."""
+        """Wait, but no longer than until a credential file changes: then the reason may be gone."""
         end = self._clock.monotonic() + delay
         while (left := end - self._clock.monotonic()) > 0:
             if self._stop.wait(min(left, FILE_POLL)) or self._file_stamps() != files:
@@ -271,7 +271,10 @@ class BaseLink(Generic[S]):
 
     def _file_stamps(self) -> tuple[Any, ...]:
         stamps: list[Any] = []
-        for path in (self._account.token_file, self._account.ca_file):
+        account = self._account
+        for path in (account.token_file, account.ca_file, account.certificate, account.key):
+            if path is None:
+                continue
             try:
                 status = path.stat()
                 stamps.append((status.st_mtime_ns, status.st_ino, status.st_size))

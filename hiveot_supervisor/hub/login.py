@@ -26,7 +26,9 @@ def read_token(account: Account) -> str:
 
 
 def client_tls(account: Account) -> ssl.SSLContext:
-    """A context that trusts the hub's CA alone and checks the host name. Raises FileProblem."""
+    """A context that trusts the hub's CA alone, checks the host name, and shows the account's certificate if it has
+    one. Raises FileProblem.
+    """
     try:
         context = ssl.create_default_context(cafile=str(account.ca_file))
     except FileNotFoundError:
@@ -34,6 +36,12 @@ def client_tls(account: Account) -> ssl.SSLContext:
     except OSError as exc:
         raise FileProblem(f"the CA certificate {account.ca_file} cannot be read: {exc}") from exc
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if account.certificate is not None:
+        try:
+            context.load_cert_chain(account.certificate, account.key)
+        except OSError as exc:  # includes ssl.SSLError
+            why = exc.strerror or str(exc)
+            raise FileProblem(f"the client certificate {account.certificate} or its key cannot be used: {why}") from exc
     return context
 
 

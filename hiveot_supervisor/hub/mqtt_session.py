@@ -162,7 +162,8 @@ class Session:
             reconnect_on_failure=False,
         )
         client.connect_timeout = CONNECT_TIMEOUT
-        client.username_pw_set(login.account.client_id, read_token(login.account))
+        if login.account.certificate is None:
+            client.username_pw_set(login.account.client_id, read_token(login.account))
         client.tls_set_context(client_tls(login.account))
         if login.will is not None:
             client.will_set(login.will[0], login.will[1], qos=1, retain=True)
@@ -212,7 +213,7 @@ class Session:
             account = self._login.account
             self._end(
                 Ending.REFUSED,
-                f"the hub refuses the login of {account.client_id!r} with the token of {account.token_file} ({code})",
+                f"the hub refuses the login of {account.client_id!r} with {_shown(account)} ({code})",
             )
 
     def _on_disconnect(self, client: paho.Client, userdata: Any, flags: Any, code: ReasonCode, properties: Any) -> None:
@@ -243,6 +244,13 @@ class Session:
         except UnicodeDecodeError:
             return
         self._sink.message(Incoming(topic, bytes(message.payload), bool(message.retain)))
+
+
+def _shown(account: Account) -> str:
+    """With what it logs in, for people."""
+    if account.certificate is not None:
+        return f"the certificate {account.certificate}"
+    return f"the token of {account.token_file}"
 
 
 def _no_delay(client: paho.Client, userdata: Any, sock: Any) -> None:

@@ -27,12 +27,14 @@ LOGIN_TIMEOUT = 5.0
 
 
 class AccountService:
-    """The hub's account service as the launcher; connects when it is first asked."""
+    """The hub's account service, with an account of the launcher; connects when it is first asked."""
 
-    def __init__(self, url: str, launcher_id: str, token: Path, ca: Path) -> None:
+    def __init__(self, url: str, launcher_id: str, token: Path, ca: Path, *, lock: Path) -> None:
         self._url = url
         self._account = (launcher_id, token, ca)
+        self._lock = lock
         self._hub: HubClient | None = None
+        self._turn = contextlib.ExitStack()
 
     def __call__(self, name: str, arguments: Mapping[str, Any]) -> Any:
         return provision.ask_via(self.hub())(name, arguments)
@@ -51,6 +53,8 @@ class AccountService:
             gates.check_hub(self._url)  # the client itself would go on trying
         except TryLater as error:
             raise HubUnavailable(error.what, why=error.why) from error
+        # one after another: a broker may allow one connection an account
+        self._turn.enter_context(store.locked(self._lock, timeout=provision.LOCK_TIMEOUT))
         hub = make_client(self._url, Account(*self._account), agent=False)
         hub.start()
         try:
@@ -64,6 +68,12 @@ class AccountService:
         if self._hub is not None:
             self._hub.close()
             self._hub = None
+        self._turn.close()
+
+
+def hub_lock(folder: Path) -> Path:
+    """Held by whoever is connected with that account. folder: that of the accounts' locks."""
+    return folder / "hub.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +99,9 @@ def provide(given: Credentials, owner: tuple[int, int] | None = None) -> Provide
         issuer=Path(given.issuer),
         lock=Path(given.lock),
     )
-    service = AccountService(given.hub_url, given.launcher_id, Path(given.launcher_token), files.ca)
+    service = AccountService(
+        given.hub_url, given.launcher_id, Path(given.launcher_token), files.ca, lock=hub_lock(files.lock.parent)
+    )
     try:
         with no_core_dumps():
             outcome = provision.ensure(files, service, now=time.time, certificate=given.certificate_wanted, owner=owner)

@@ -89,7 +89,7 @@ def load(path: str) -> Spec:
             credentials=None if credentials is None else Credentials(**credentials),
             **data,
         )
-        texts = (made.name, made.directory, made.reason_file, made.verified, *made.argv, *made.requires)
+        texts = (made.name, made.directory, made.reason_file, made.verified, made.store, *made.argv, *made.requires)
         if not made.argv or not all(isinstance(text, str) for text in texts):
             raise TypeError("text is expected")
         return made

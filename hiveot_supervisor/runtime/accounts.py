@@ -44,7 +44,9 @@ class Account:
     """One account. `created`/`updated`: wall time; tokens issued before `created` are not this account's.
 
     password_hash: empty = no login by password; sessions: the sessions whose tokens are accepted, the newest last,
-    separated by spaces; empty = any (nothing was ever retired).
+    separated by spaces; empty = any (nothing was ever retired). secret_hash: of the token or password that was given
+    out last, as `pbkdf2` makes it, for a broker that checks one secret an account by itself (Mosquitto);
+    secret_expires: wall time until which that is good, 0 = no end.
     """
 
     client_id: str
@@ -57,6 +59,8 @@ class Account:
     created: float = 0.0
     updated: float = 0.0
     sessions: str = ""
+    secret_hash: str = ""
+    secret_expires: float = 0.0
 
     def objection(self, claims: Claims) -> str:
         """Why a genuine token of this account is not accepted (any more); empty when it is.
@@ -96,9 +100,10 @@ def valid_client_id(client_id: object) -> bool:
 _COLUMNS = tuple(field.name for field in dataclasses.fields(Account))
 _SCHEMA = """CREATE TABLE IF NOT EXISTS accounts (client_id TEXT PRIMARY KEY, type TEXT NOT NULL, role TEXT NOT NULL,
     display_name TEXT NOT NULL, public_key TEXT NOT NULL, password_hash TEXT NOT NULL, disabled INTEGER NOT
-    NULL, created REAL NOT NULL, updated REAL NOT NULL, sessions TEXT NOT NULL DEFAULT '') STRICT, WITHOUT ROWID"""
-_OLDER = "ALTER TABLE accounts ADD COLUMN sessions TEXT NOT NULL DEFAULT ''"
-"""Brings a file of a version that knew no sessions up to date."""
+    NULL, created REAL NOT NULL, updated REAL NOT NULL) STRICT, WITHOUT ROWID"""
+_TEXT = "TEXT NOT NULL DEFAULT ''"
+_ADDED = {"sessions": _TEXT, "secret_hash": _TEXT, "secret_expires": "REAL NOT NULL DEFAULT 0"}
+"""Columns that older files lack."""
 
 
 class AccountStore:
@@ -117,8 +122,9 @@ class AccountStore:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute(_SCHEMA)
-            if all(row[1] != "sessions" for row in self._db.execute("PRAGMA table_info(accounts)")):
-                self._db.execute(_OLDER)
+            present = {row[1] for row in self._db.execute("PRAGMA table_info(accounts)")}
+            for column in _ADDED.keys() - present:
+                self._db.execute(f"ALTER TABLE accounts ADD COLUMN {column} {_ADDED[column]}")
             rows = self._db.execute(f"SELECT {', '.join(_COLUMNS)} FROM accounts").fetchall()
             self._accounts = {row[0]: _from_row(row) for row in rows}
         except (OSError, sqlite3.Error, ValueError) as err:
@@ -140,6 +146,16 @@ class AccountStore:
         with self._lock:
             self._execute(f"INSERT OR REPLACE INTO accounts ({', '.join(_COLUMNS)}) VALUES ({marks})", values)
             self._accounts[account.client_id] = account
+
+    def set_secret(self, client_id: str, secret_hash: str, expires: float) -> None:
+        """Change what an account logs in with, and nothing else of it. Raises StoreError."""
+        with self._lock:
+            account = self._accounts.get(client_id)
+            if account is not None:
+                found = dataclasses.replace(account, secret_hash=secret_hash, secret_expires=expires)
+                statement = "UPDATE accounts SET secret_hash = ?, secret_expires = ? WHERE client_id = ?"
+                self._execute(statement, (secret_hash, expires, client_id))
+                self._accounts[client_id] = found
 
     def remove(self, client_id: str) -> bool:
         """Remove an account; False when there was none. Raises StoreError."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from hiveot_supervisor.clock import iso8601
 from hiveot_supervisor.errors import HiveotError, HubError
+from hiveot_supervisor.foreign import clean
 from hiveot_supervisor.hub.client import HubClient, Request
 from hiveot_supervisor.hub.limitlog import LimitedLog
 from hiveot_supervisor.runtime.authn_actions import AccountActions, Call
@@ -97,9 +98,16 @@ class AuthnService:
             output = self._actions.perform(call)
         except HiveotError as err:
             self._limited.warning(
-                f"refused {request.name[:32]}", "%s of %s refused: %s", request.name, request.sender, err
+                f"refused {request.name[:32]}",
+                "%s of %s refused: %s",
+                request.name,
+                request.sender,
+                clean(str(err), 300),
             )
-            self._hub.respond_error(request, err.what, detail=err.why or err.hint, status=getattr(err, "status", 500))
+            status = getattr(err, "status", 500)
+            self._hub.respond_error(
+                request, clean(err.what, 300), detail=clean(err.why or err.hint, 300), status=status
+            )
             return
         if request.name not in _QUIET:
             log.info("%s by %s: %s", request.name, request.sender, _about(request.input))
@@ -109,4 +117,4 @@ class AuthnService:
 def _about(value: Any) -> str:
     """The account an action was about, for the log; never anything else of the input."""
     client_id = value.get("clientID") if isinstance(value, dict) else None
-    return str(client_id)[:64] if client_id else "done"
+    return clean(str(client_id), 64) if client_id else "done"

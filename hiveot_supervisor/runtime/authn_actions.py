@@ -2,7 +2,7 @@
 
 One public method `perform`; everything else follows the HiveOT hub (docs/hiveot-hub-protocol.md §5), with its
 gaps closed: IDs are checked, the hub's own accounts cannot be touched, nobody gets a token of somebody above.
-Knows no messages and no broker; what it must have done there is handed in as `kick` and `forget`.
+Knows no messages, and of the broker only the port that is told of changes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from hiveot_supervisor.credentials import certificates, keys, store, tokens
 from hiveot_supervisor.credentials.expiry import Claims
 from hiveot_supervisor.errors import CredentialError
 from hiveot_supervisor.hub.client import Right
+from hiveot_supervisor.model import prestart_account
 from hiveot_supervisor.runtime import authn_input as given
 from hiveot_supervisor.runtime import bootstrap
 from hiveot_supervisor.runtime.accounts import (
@@ -29,6 +30,9 @@ from hiveot_supervisor.runtime.accounts import (
 from hiveot_supervisor.runtime.authn_input import BadInput, Denied, NotFound
 from hiveot_supervisor.runtime.authn_things import ADMIN_RIGHTS, ADMIN_THING, USER_ACTIONS, USER_THING
 from hiveot_supervisor.runtime.bootstrap import LIFETIME, HubFiles
+from hiveot_supervisor.runtime.broker import AccountPort
+from hiveot_supervisor.runtime.issued import IssuedCertificates
+from hiveot_supervisor.runtime.pbkdf2 import PASSWORD_ITERATIONS, TOKEN_ITERATIONS, hash_secret
 from hiveot_supervisor.runtime.roles import Role
 
 _ORDER = list(Right)
@@ -49,9 +53,8 @@ class Call:
 class AccountActions:
     """The account service without its messages.
 
-    kick: disconnect all clients of an account (they may come back); forget: drop what the broker stores for
-    it. Methods may block on the disk and, for passwords, 50 ms on the CPU. Not thread-safe: called from one
-    thread.
+    broker: told of every change; issued: the list of certificates. Methods may block on the disk, on the broker and,
+    for passwords, 100 ms on the CPU. Not thread-safe: called from one thread.
     """
 
     def __init__(
@@ -62,17 +65,17 @@ class AccountActions:
         *,
         launcher_id: str,
         now: Callable[[], float],
-        kick: Callable[[str], None],
-        forget: Callable[[str], None],
+        broker: AccountPort,
+        issued: IssuedCertificates,
     ) -> None:
         self._accounts = accounts
         self._files = files
         self._signer = signer
-        self._launcher_id = launcher_id
+        self._launchers = frozenset({launcher_id, prestart_account(launcher_id)})
         self._protected = bootstrap.builtin_ids(launcher_id)
         self._now = now
-        self._kick = kick
-        self._forget = forget
+        self._broker = broker
+        self._issued = issued
         self._ca_key: keys.PrivateKey | None = None
 
     def perform(self, call: Call) -> Any:
@@ -94,9 +97,10 @@ class AccountActions:
 
     def _check_admin(self, sender: Account, call: Call) -> None:
         needed = ADMIN_RIGHTS[call.name]
-        if sender.role not in _MANAGERS or _ORDER.index(call.right) < _ORDER.index(needed):
+        launcher = sender.client_id in self._launchers
+        if (sender.role not in _MANAGERS and not launcher) or _ORDER.index(call.right) < _ORDER.index(needed):
             raise Denied(f"{sender.role} may not use {call.name}, or sent it with too low a right")
-        if needed is Right.ADMIN and sender.role is not Role.ADMIN and sender.client_id != self._launcher_id:
+        if needed is Right.ADMIN and sender.role is not Role.ADMIN and not launcher:
             raise Denied(f"{call.name} is for admin and the launcher")
 
     # Admin
@@ -121,7 +125,8 @@ class AccountActions:
     def _admin_add_consumer(self, sender: Account, value: Any) -> None:
         client_id = self._target(sender, given.text(value, "clientID"))
         password = given.text(value, "password", needed=False)
-        hashed = given.password_hash(password) if password else ""
+        if password:
+            given.check_password_length(password)
         found = self._accounts.get(client_id)
         if found is None:
             account = Account(
@@ -135,12 +140,15 @@ class AccountActions:
             account = found
         else:
             raise BadInput(f"{client_id} is the account of a {found.type}")
-        self._store(dataclasses.replace(account, password_hash=hashed or account.password_hash))
-        if found is not None and hashed:
-            self._kick(client_id)
+        self._store(account)
+        if password:
+            self._set_password(account, password, at_once=True)
+            if found is not None:
+                self._broker.kick(client_id)
 
     def _admin_new_agent_token(self, sender: Account, value: Any) -> str:
         account = self._existing(self._target(sender, value))
+        self._check_token_useful(account)
         return self._token(account)
 
     def _admin_retire_tokens(self, sender: Account, value: Any) -> None:
@@ -148,10 +156,14 @@ class AccountActions:
         account = self._existing(self._target(sender, given.text(value, "clientID")))
         if account.type is ClientType.CONSUMER:
             raise BadInput(f"{account.client_id} is the account of a consumer")
-        claims = self._verified(account, given.text(value, "token"))
+        token = given.text(value, "token")
+        claims = self._verified(account, token)
         if account.sessions != claims.session_id:
             self._store(dataclasses.replace(account, sessions=claims.session_id))
-            self._kick(account.client_id)
+            if self._broker.one_secret:
+                self._broker.set_secret(account.client_id, token, at_once=True)
+            else:
+                self._broker.kick(account.client_id)
 
     def _admin_issue_certificate(self, sender: Account, value: Any) -> str:
         client_id = given.text(value, "clientID")
@@ -165,7 +177,14 @@ class AccountActions:
             pem = certificates.create_client(ca, self._ca_key, request, account.client_id, now=self._now())
         except CredentialError as err:
             raise BadInput(err.what, why=err.why) from err
+        self._issued.add(pem, account.client_id, now=self._now())
         return pem.decode("ascii")
+
+    def _admin_revoke_certificates(self, sender: Account, value: Any) -> None:
+        client_id = self._existing(self._target(sender, value)).client_id
+        self._issued.revoke(client_id)
+        self._broker.recheck()
+        self._broker.kick(client_id)
 
     def _admin_get_client_profile(self, sender: Account, value: Any) -> dict[str, Any]:
         return given.profile(self._existing(given.plain(value)))
@@ -176,7 +195,8 @@ class AccountActions:
     def _admin_remove_client(self, sender: Account, value: Any) -> None:
         client_id = self._target(sender, value)
         if self._accounts.remove(client_id):
-            self._forget(client_id)
+            self._issued.revoke(client_id)
+            self._broker.forget(client_id)
             # The token would be refused for ever although it looks valid to whoever reads the file.
             self._files.token(client_id).unlink(missing_ok=True)
 
@@ -184,8 +204,8 @@ class AccountActions:
         account = self._existing(self._target(sender, given.text(value, "clientID")))
         if account.type is not ClientType.CONSUMER:
             raise BadInput(f"{account.client_id} is the account of a {account.type}, which logs in by token")
-        self._store(dataclasses.replace(account, password_hash=given.password_hash(given.text(value, "password"))))
-        self._kick(account.client_id)
+        self._set_password(account, given.text(value, "password"), at_once=True)
+        self._broker.kick(account.client_id)
 
     def _admin_update_client_profile(self, sender: Account, value: Any) -> None:
         account = self._existing(self._target(sender, given.text(value, "clientID")))
@@ -202,7 +222,7 @@ class AccountActions:
         )
         self._store(changed)
         if disabled and not account.disabled:
-            self._kick(account.client_id)
+            self._broker.kick(account.client_id)
 
     def _admin_get_client_role(self, sender: Account, value: Any) -> str:
         return self._existing(given.plain(value)).role.value
@@ -215,7 +235,7 @@ class AccountActions:
             raise Denied("only admin may change roles")
         if account.role != role:
             self._store(dataclasses.replace(account, role=Role(role)))
-            self._kick(account.client_id)
+            self._broker.kick(account.client_id)
 
     # User
 
@@ -227,15 +247,18 @@ class AccountActions:
             raise Denied("wrong login")
         if not check_password(given.text(value, "password"), sender.password_hash):
             raise Denied("wrong login")
+        self._check_token_useful(sender)
         return self._token(sender, session=secrets.token_hex(8))
 
     def _user_logout(self, sender: Account, value: Any) -> None:
-        self._kick(sender.client_id)
+        self._broker.kick(sender.client_id)
 
     def _user_refresh_token(self, sender: Account, value: Any) -> str:
         if not isinstance(value, str):
             raise BadInput("the old token is expected")
-        return self._token(sender, session=self._verified(sender, value).session_id)
+        session = self._verified(sender, value).session_id
+        self._check_token_useful(sender)
+        return self._token(sender, session=session)
 
     def _user_update_name(self, sender: Account, value: Any) -> None:
         self._store(dataclasses.replace(sender, display_name=given.display_name({"displayName": value})))
@@ -243,7 +266,7 @@ class AccountActions:
     def _user_update_password(self, sender: Account, value: Any) -> None:
         if sender.type is not ClientType.CONSUMER or sender.client_id in self._protected:
             raise Denied("this account logs in by token")
-        self._store(dataclasses.replace(sender, password_hash=given.password_hash(given.plain(value))))
+        self._set_password(sender, given.plain(value), at_once=False)
 
     def _user_update_pub_key(self, sender: Account, value: Any) -> None:
         if sender.client_id in self._protected:
@@ -285,16 +308,16 @@ class AccountActions:
         """Create an account, or bring an existing one to this type, role and key."""
         found = self._accounts.get(client_id) or Account(client_id, kind, role, created=self._now())
         title = name or found.display_name or client_id
-        changed = dataclasses.replace(
-            found, type=kind, role=role, display_name=title, public_key=public_key, disabled=False
-        )
+        changed = dataclasses.replace(found, type=kind, role=role, display_name=title, public_key=public_key)
         # made while the clock was wrong, it would be younger than every token that it gets from now on
-        self._store(dataclasses.replace(changed, created=min(found.created, self._now())))
+        created = min(found.created, self._now())
+        self._store(dataclasses.replace(changed, disabled=False, password_hash="", created=created))
         if found.role is not role:
-            self._kick(client_id)
+            self._broker.kick(client_id)
 
     def _store(self, account: Account) -> None:
         self._accounts.put(dataclasses.replace(account, updated=self._now()))
+        self._broker.put(account)
 
     def _in_session(self, client_id: str, value: Any) -> Account:
         """The account for whose present session, or with `newSession` for a new one, a token is to be made."""
@@ -317,9 +340,27 @@ class AccountActions:
         return claims
 
     def _token(self, account: Account, *, session: str = "") -> str:
-        lifetime = LIFETIME[account.type]
+        """A new token; the account can log in with it once this has been answered."""
+        client_id, now, lifetime = account.client_id, self._now(), LIFETIME[account.type]
         session = session or account.session
-        return tokens.issue(self._signer, account.client_id, now=self._now(), lifetime=lifetime, session_id=session)
+        token = tokens.issue(self._signer, client_id, now=now, lifetime=lifetime, session_id=session)
+        self._broker.set_secret(client_id, token)
+        if not account.password_hash:
+            self._accounts.set_secret(client_id, hash_secret(token, TOKEN_ITERATIONS), now + lifetime)
+        return token
+
+    def _check_token_useful(self, account: Account) -> None:
+        """Raises Denied when a token would end the login by password, which is what the person knows."""
+        if self._broker.one_secret and account.password_hash:
+            hint = "log in with the password"
+            raise Denied(f"the hub's broker takes no token of {account.client_id}, which has a password", hint=hint)
+
+    def _set_password(self, account: Account, password: str, *, at_once: bool) -> None:
+        hashed = given.password_hash(password)
+        self._broker.set_secret(account.client_id, password, at_once=at_once)
+        self._accounts.put(dataclasses.replace(account, password_hash=hashed, updated=self._now()))
+        secret_hash = hash_secret(password, PASSWORD_ITERATIONS) if self._broker.one_secret else ""
+        self._accounts.set_secret(account.client_id, secret_hash, 0.0)
 
     def _create_key(self, client_id: str) -> str:
         """The public key of `{id}.key` in our folder, which is made if missing. The private key is never

@@ -11,7 +11,7 @@ from typing import Any
 from hiveot_supervisor.clock import iso8601
 from hiveot_supervisor.credentials import keys
 from hiveot_supervisor.errors import CredentialError, HiveotError
-from hiveot_supervisor.runtime.accounts import Account, hash_password
+from hiveot_supervisor.runtime.accounts import MAX_PASSWORD, MIN_PASSWORD, Account, hash_password
 
 _MAX_NAME = 256
 
@@ -89,6 +89,12 @@ def public_key(value: Any) -> str:
         return keys.public_pem(keys.parse_public(pem))
     except CredentialError as err:
         raise BadInput(f"pubKey is {err.what}", why=err.why) from err
+
+
+def check_password_length(password: str) -> None:
+    """Refuse a password that is too short or too long before anything is done."""
+    if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+        raise BadInput(f"a password has {MIN_PASSWORD} to {MAX_PASSWORD} characters")
 
 
 def password_hash(password: str) -> str:

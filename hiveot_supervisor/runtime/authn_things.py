@@ -79,6 +79,9 @@ _ADMIN_ACTIONS: dict[str, dict[str, Any]] = {
         input=_object(["clientID", "csr"], clientID=_CLIENT, csr=_string("Request", "PKCS#10, PEM")),
         output=_string("Certificate", "PEM of type CERTIFICATE"),
     ),
+    "revokeCertificates": _action(
+        "Revoke certificates", "Accept no certificate of an account that was issued so far", input=_CLIENT
+    ),
     "getClientProfile": _action("Get a profile", "Profile of an account", input=_CLIENT, output=_PROFILE, **_READ),
     "getProfiles": _action(
         "Get all profiles", "Profiles of all accounts", output={"type": "array", "items": _PROFILE}, **_READ

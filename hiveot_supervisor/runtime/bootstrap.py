@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from hiveot_supervisor.credentials import certificates, expiry, keys, store, tokens
 from hiveot_supervisor.errors import ConfigError, CredentialError
+from hiveot_supervisor.model import prestart_account
 from hiveot_supervisor.runtime.accounts import Account, AccountStore, ClientType, valid_client_id
 from hiveot_supervisor.runtime.roles import Role
 
@@ -71,6 +72,9 @@ class HubFiles:
     def token(self, client_id: str) -> Path:
         return self.certs / f"{client_id}.token"
 
+    def certificate(self, client_id: str) -> Path:
+        return self.certs / f"{client_id}Cert.pem"
+
     def key(self, client_id: str) -> Path:
         return self.certs / f"{client_id}.key"
 
@@ -80,7 +84,7 @@ class HubFiles:
 
 def builtin_ids(launcher_id: str) -> frozenset[str]:
     """Accounts that only the runtime itself manages."""
-    return frozenset({AUTHN, ADMIN, launcher_id})
+    return frozenset({AUTHN, ADMIN, launcher_id, prestart_account(launcher_id)})
 
 
 def host_names(hub: Hub) -> tuple[list[str], list[str]]:
@@ -89,10 +93,8 @@ def host_names(hub: Hub) -> tuple[list[str], list[str]]:
     """
     name = socket.gethostname()
     must = ["localhost", "127.0.0.1", name, urllib.parse.urlsplit(hub.url).hostname or ""]
-    if hub.listen_host in ("0.0.0.0", "::"):
-        must.append(_lan_address())
-    else:
-        must.append(hub.listen_host)
+    listening = [hub.listen_host, *([hub.certificates_host] if hub.certificates else [])]
+    must += [_lan_address() if host in ("0.0.0.0", "::") else host for host in listening]
     extra = ["::1", *([f"{name}.local"] if "." not in name else [])]
     return _usable(must), _usable(extra)
 
@@ -149,6 +151,7 @@ def prepare_accounts(accounts: AccountStore, files: HubFiles, signer: keys.Signi
         (AUTHN, ClientType.SERVICE, Role.SERVICE, "Account service"),
         (ADMIN, ClientType.CONSUMER, Role.ADMIN, "Administrator"),
         (launcher_id, ClientType.SERVICE, Role.SERVICE, "Launcher"),
+        (prestart_account(launcher_id), ClientType.SERVICE, Role.NONE, "Launcher's prestart"),
     ):
         public_key = keys.public_pem(keys.load_or_create(files.key(client_id)))
         found = accounts.get(client_id) or Account(client_id, kind, role, display_name=title, created=now, updated=now)
@@ -241,6 +244,11 @@ def _server_reason(files: HubFiles, ca: bytes, must: set[str], now: float) -> st
     except CredentialError as err:
         return err.what
     return f"the old one was not for {', '.join(sorted(missing))}" if missing else ""
+
+
+def load_server_key(files: HubFiles) -> keys.PrivateKey:
+    """The server's private key, after `prepare_tls`. Raises FileNotFoundError, CredentialError."""
+    return keys.load(files.server_key)
 
 
 def _server_key(files: HubFiles) -> keys.PrivateKey:

@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hiveot_supervisor.credentials import keys, natsjwt
 from hiveot_supervisor.credentials.expiry import TOKEN_HEADER
-from hiveot_supervisor.errors import CredentialError, HubRefused
+from hiveot_supervisor.errors import CredentialError, HiveotError, HubRefused
 from hiveot_supervisor.hub.limitlog import LimitedLog
-from hiveot_supervisor.runtime.logins import INTERNAL, Admission
-from hiveot_supervisor.runtime.nats_process import ACCOUNT, LOGIN_TIMEOUT, BrokerError, NatsProcess, NatsSettings
+from hiveot_supervisor.runtime.child import BrokerError
+from hiveot_supervisor.runtime.local import LocalLogins
+from hiveot_supervisor.runtime.logins import INTERNAL, TICKET_HEADER, Admission
+from hiveot_supervisor.runtime.nats_process import ACCOUNT, LOGIN_TIMEOUT, NatsProcess, NatsSettings
 from hiveot_supervisor.runtime.roles import to_nats
 
 if TYPE_CHECKING:
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
 
     from nats.aio.client import Client
     from nats.aio.msg import Msg
+
+    from hiveot_supervisor.runtime.accounts import Account
+    from hiveot_supervisor.runtime.bootstrap import HubFiles
+    from hiveot_supervisor.runtime.certfront import CertificateFront
 
 log = logging.getLogger("hiveot.runtime")
 
@@ -57,38 +63,45 @@ class Connection:
 class NatsBroker:
     """A running hub broker.
 
-    admit: judges logins; first: accounts whose logins are judged before `open`, too; on_exit: called (from another
-    thread) when the server ends, for whatever reason.
+    admit: judges logins; secret: password of the runtime's own; first: accounts whose logins are judged before `open`,
+    too; front: the listener for certificates; on_exit: called (from another thread) when the server ends, for whatever
+    reason. See `broker.Broker` for the methods.
     """
+
+    one_secret = False
 
     def __init__(
         self,
         *,
         host: str,
         port: int,
-        certificate: Path,
-        key: Path,
+        files: HubFiles,
         folder: Path,
         binary: Path | None,
         admit: Admit,
+        secret: str,
         first: frozenset[str] = frozenset(),
+        front: CertificateFront | None = None,
         on_exit: Callable[[], None],
     ) -> None:
         self._issuer = keys.generate()
         self._login = keys.generate()
         self._admit = admit
         self._first = first
+        self._front = front
         settings = NatsSettings(
             host=host,
             port=port,
-            certificate=certificate,
-            key=key,
+            certificate=files.server,
+            key=files.server_key,
             folder=folder,
             issuer=natsjwt.account_key(self._issuer),
             callout_user=natsjwt.user_key(self._login),
             binary=binary,
         )
         self.process = NatsProcess(settings, on_exit)
+        self._ca_file = files.ca
+        self.logins = LocalLogins(host, port, files.ca, secret)
         self._loop = asyncio.new_event_loop()
         self._tokens = ThreadPoolExecutor(2, thread_name_prefix="login")
         self._passwords = ThreadPoolExecutor(1, thread_name_prefix="password")
@@ -120,6 +133,8 @@ class NatsBroker:
     def open(self) -> None:
         """Let everyone log in."""
         self._loop.call_soon_threadsafe(self._opened.set)
+        if self._front is not None:
+            self._front.start()
 
     def reload(self) -> None:
         """Take a renewed server certificate into use. The clients are disconnected once, and come back.
@@ -127,10 +142,55 @@ class NatsBroker:
         Raises BrokerError.
         """
         self.process.reload()
+        if self._front is not None:
+            self._front.reload()
 
-    def kick(self, user: str) -> list[Connection]:
-        """Hang up on every client that is logged in as `user`; they may come back. Raises BrokerError."""
-        return self._command(self._kick(user))
+    @property
+    def ca_file(self) -> Path:
+        return self._ca_file
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def version(self) -> str:
+        return f"nats-server {self.process.version}"
+
+    @property
+    def running(self) -> bool:
+        return self.process.running
+
+    def exit_words(self) -> str:
+        return self.process.exit_words()
+
+    def put(self, account: Account) -> None:
+        """Each login asks us."""
+
+    def set_secret(self, client_id: str, secret: str, *, at_once: bool = False) -> None:
+        """Each login asks us."""
+
+    def recheck(self) -> None:
+        if self._front is not None:
+            self._front.recheck()
+
+    def kick(self, client_id: str) -> None:
+        try:
+            self.hang_up(client_id)
+        except HiveotError as err:
+            log.warning("clients of %s may still be connected: %s", client_id, err)
+
+    def forget(self, client_id: str) -> None:
+        try:
+            sessions = {each.mqtt_id for each in self.hang_up(client_id)} | {client_id}
+            for mqtt_id in sorted(sessions):
+                self.logins.drop_session(mqtt_id)
+        except HiveotError as err:
+            log.warning("what the broker stores for %s may still be there: %s", client_id, err)
+
+    def hang_up(self, user: str) -> list[Connection]:
+        """Hang up on every client that is logged in as `user`; returns them. Raises BrokerError."""
+        return self._command(self._hang_up(user))
 
     def retained(self) -> int:
         """How many retained messages the broker's store holds. Raises BrokerError."""
@@ -138,6 +198,8 @@ class NatsBroker:
 
     def stop(self) -> None:
         """Stop everything; the broker's clients are disconnected. Idempotent."""
+        if self._front is not None:
+            self._front.stop()
         if self._thread.is_alive():
             with contextlib.suppress(Exception):  # as far as it is still there
                 self._run(self._disconnect()).result(1.0)
@@ -217,7 +279,7 @@ class NatsBroker:
                 raise HubRefused("the hub is not open yet") from None
         loop = asyncio.get_running_loop()
         arguments = (request.user, request.password, request.mqtt_id)
-        if request.password.startswith(TOKEN_HEADER):
+        if request.password.startswith((TOKEN_HEADER, TICKET_HEADER)):
             return await loop.run_in_executor(self._tokens, self._admit, *arguments)
         if self._waiting >= _MAX_WAITING:
             raise HubRefused("too many logins by password at once")
@@ -247,7 +309,7 @@ class NatsBroker:
             if each.get("authorized_user") == user
         ]
 
-    async def _kick(self, user: str) -> list[Connection]:
+    async def _hang_up(self, user: str) -> list[Connection]:
         kicked = await self._connections(user)
         for each in kicked:
             await self._request(f"$SYS.REQ.SERVER.{self._server}.KICK", {"cid": each.number})

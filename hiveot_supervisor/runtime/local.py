@@ -53,24 +53,48 @@ FORBIDDEN_TOPICS = (
 )
 
 
+def reachable(host: str) -> str:
+    """The address at which we reach a listener of our own."""
+    return _WILDCARDS.get(host, host)
+
+
 class ProbeFailed(HiveotError):
     """The broker lets a role-less account do what it must not."""
 
 
 class LocalLogins:
-    """Connects to our own broker as one of the runtime's internal users. `secret`: their password."""
+    """Connects to our own broker as one of the runtime's internal users.
 
-    def __init__(self, host: str, port: int, ca_file: Path, secret: str) -> None:
-        self._host = _WILDCARDS.get(host, host)
+    secret: their password; socket: of a broker that has one for the runtime alone, where it may use any client ID.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        ca_file: Path,
+        secret: str,
+        *,
+        socket: Path | None = None,
+        server_name: str = "localhost",
+    ) -> None:
+        self._host = reachable(host)
         self._port = port
-        self._context = ssl.create_default_context(cafile=str(ca_file))
+        self._ca_file = ca_file
         self._secret = secret
+        self._socket = socket
+        self._server_name = server_name
 
-    def connect(self, user: str = RUNTIME_USER, client_id: str = "") -> RawMqtt:
+    def connect(self, user: str = RUNTIME_USER, client_id: str = "", *, keep_alive: int = 60) -> RawMqtt:
         """A fresh connection; without `client_id` under a random one. Raises HubError."""
-        connection = RawMqtt(self._host, self._port, self._context)
+        if self._socket is not None and user == RUNTIME_USER:
+            connection = RawMqtt(self._socket)
+        else:
+            context = ssl.create_default_context(cafile=str(self._ca_file))
+            connection = RawMqtt(self._host, self._port, context, server_name=self._server_name)
         try:
-            connection.login(client_id or f"{user}-{secrets.token_hex(4)}", user, self._secret)
+            name = client_id or f"{user}-{secrets.token_hex(4)}"
+            connection.login(name, user, self._secret, keep_alive=keep_alive)
         except HubError:
             connection.close()
             raise

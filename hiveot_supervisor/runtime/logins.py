@@ -7,6 +7,7 @@ name, password and MQTT client ID. Refusals carry a reason for the log, which th
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from hiveot_supervisor.credentials import keys, tokens
 from hiveot_supervisor.credentials.expiry import TOKEN_HEADER
 from hiveot_supervisor.errors import CredentialError, HubRefused
 from hiveot_supervisor.runtime.accounts import Account, AccountStore, check_password
-from hiveot_supervisor.runtime.roles import EVERYTHING, Grants, Role, grants
+from hiveot_supervisor.runtime.roles import EVERYTHING, Grants, Role, account_grants, grants
 
 INTERNAL = "~"
 """With this begin the names of the runtime's own logins; an account ID cannot."""
@@ -25,6 +26,20 @@ PROBE_USER = f"{INTERNAL}probe"
 
 PASSWORD_SESSION = 30 * 86400.0
 """Seconds after which a client that logged in by password has to do so again."""
+
+
+TICKET_HEADER = f"{INTERNAL}ticket."
+"""With this begin one-time logins, which the listener for certificates uses."""
+TICKET_LIFETIME = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Ticket:
+    """A one-time login of `user`, to be used `until` then; the connection ends at `expires`. Wall times."""
+
+    user: str
+    until: float
+    expires: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +62,8 @@ class Doorkeeper:
         self._now = now
         self.secret = secrets.token_urlsafe(32)
         """Password of the runtime's own logins; lives in this process only."""
+        self._lock = threading.Lock()
+        self._tickets: dict[str, _Ticket] = {}
 
     def admit(self, user: str, password: str, mqtt_id: str) -> Admission:
         """Let a client in. Raises HubRefused with the reason."""
@@ -61,12 +78,29 @@ class Doorkeeper:
         if owner not in (None, user):
             raise HubRefused(f"the MQTT client ID belongs to the account {owner}")
         expires = self._check(account, password)
-        launcher = account.client_id == self._launcher_id
-        return Admission(grants(account.role, account.client_id, launcher=launcher), expires)
+        rights = account_grants(account.role, account.client_id, launcher_id=self._launcher_id)
+        return Admission(rights, expires)
+
+    def ticket(self, user: str, expires: float) -> str:
+        """A password for one login of an account that has shown its certificate; good for a few seconds.
+
+        expires: wall time at which the connection ends.
+        """
+        text, now = TICKET_HEADER + secrets.token_urlsafe(32), self._now()
+        with self._lock:
+            self._tickets = {key: each for key, each in self._tickets.items() if each.until > now}
+            self._tickets[text] = _Ticket(user, now + TICKET_LIFETIME, expires)
+        return text
 
     def _check(self, account: Account, password: str) -> float:
         """Until when this proof of identity is good."""
         now = self._now()
+        if password.startswith(TICKET_HEADER):
+            with self._lock:
+                ticket = self._tickets.pop(password, None)
+            if ticket is None or ticket.user != account.client_id or ticket.until <= now or ticket.expires <= now:
+                raise HubRefused("the one-time login is not valid")
+            return ticket.expires
         if password.startswith(TOKEN_HEADER):
             try:
                 claims = tokens.verify(password, self._issuer, now=now)

@@ -1,13 +1,11 @@
-"""The NATS server as our child: finding the binary, its configuration file, starting, watching and stopping
-it.
+"""The NATS server: finding the binary, its configuration file, and what its log says.
 
-Nothing secret is in the configuration: the callout logs in with a key that exists in memory only. The server
-dies with us (parent-death signal), whatever ends us.
+Nothing secret is in the configuration: the callout logs in with a key that exists in memory only. The process itself
+is `child`'s.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import os
@@ -23,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hiveot_supervisor.credentials import store
-from hiveot_supervisor.errors import HiveotError
 from hiveot_supervisor.hub.limitlog import LimitedLog
+from hiveot_supervisor.runtime.child import BrokerError, BrokerProcess, Child
 from hiveot_supervisor.runtime.logins import PROBE_USER
 
 log = logging.getLogger("hiveot.runtime.nats")
@@ -34,12 +32,8 @@ ACCOUNT = "HUB"
 MIN_VERSION = (2, 10)
 LOGIN_TIMEOUT = 5.0
 """Seconds that the server gives a client to log in, and us to judge it."""
-START_TIMEOUT = 20.0
 RELOAD_TIMEOUT = 5.0
-STOP_TIMEOUT = 25.0
-"""Seconds; the server takes about 10 ms per connected QoS 1 client to stop, supervisord waits 30 s for us."""
 
-_PR_SET_PDEATHSIG = 1
 _LINE = re.compile(r"\[\d+\] (?:\S+ \S+ )?\[(?P<level>[A-Z]{3})\] ?(?P<text>.*)")
 _VARIABLE = re.compile(r'"[^"]*"|\d+')
 _EXPECTED = (
@@ -50,10 +44,6 @@ _EXPECTED = (
     "unacceptable protocol version",  # clients try MQTT 5 first
     "TLS handshake error",  # anybody can cause these, and while the broker is closed everybody does
 )
-
-
-class BrokerError(HiveotError):
-    """The broker cannot be started, or ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,19 +119,16 @@ authorization {{
 """
 
 
-class NatsProcess:
+class NatsProcess(BrokerProcess):
     """One run of the server. `port`: of its NATS protocol listener on the loopback interface, once ready."""
 
     def __init__(self, settings: NatsSettings, on_exit: Callable[[], None]) -> None:
         self._settings = settings
         self._on_exit = on_exit
         self._config = settings.folder / "nats.conf"
-        self._process: subprocess.Popen[str] | None = None
-        self._ready = threading.Event()
+        self._child = Child(self._read, self._exited)
         self._reloaded = threading.Event()
-        self._complaints: list[str] = []
         self._limited = LimitedLog(log, time.monotonic)
-        self.version = ""
         self.port = 0
 
     def start(self) -> None:
@@ -149,109 +136,53 @@ class NatsProcess:
         binary = find_binary(self._settings.binary)
         store.ensure_folder(self._settings.folder)
         store.write_file(self._config, render_config(self._settings, closed=True).encode())
-        parent, libc = os.getpid(), ctypes.CDLL(None, use_errno=True)
-
-        def die_with_parent() -> None:
-            # Only system calls: this runs between fork and exec. KILL, because nothing may outlive us for
-            # long, and
-            # the store survives it.
-            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:
-                os._exit(1)
-
-        try:
-            self._process = subprocess.Popen(
-                [str(binary), "-c", str(self._config)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
-                process_group=0,  # a Ctrl-C or stopasgroup meant for us must not end it behind our back
-                preexec_fn=die_with_parent,
-            )
-        except OSError as err:
-            raise BrokerError(f"cannot run {binary}", why=str(err)) from err
-        threading.Thread(target=self._read_log, args=(self._process,), name="nats-log", daemon=True).start()
+        self._child.start([binary, "-c", self._config])
 
     def wait_ready(self) -> None:
         """Block until the listeners are open. Raises BrokerError with the server's own words when it gives
         up.
         """
-        if not self._ready.wait(START_TIMEOUT):
-            raise BrokerError("the broker does not get ready", why=f"waited {START_TIMEOUT:g} s", hint=self._words())
-        if self._process is None or self._process.poll() is not None or not self.port:
-            raise BrokerError("the broker ended at once", why=self._words(), hint=self._version_hint())
-
-    @property
-    def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid if self._process is not None else 0
-
-    def exit_words(self) -> str:
-        """Why the server is not running, as far as it can be told."""
-        code = self._process.poll() if self._process is not None else None
-        how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-        return f"{how}; {self._words()}" if self._complaints else how
+        try:
+            self._child.wait_ready()
+        except BrokerError as err:
+            raise BrokerError(err.what, why=err.why, hint=err.hint or self._version_hint()) from None
 
     def reload(self) -> None:
         """Have it read its configuration and certificate again, and open it to everyone. Raises BrokerError.
 
         The clients of the callout are not in the configuration: the server hangs up on them, and they come back.
         """
-        if self._process is None:
-            return
         store.write_file(self._config, render_config(self._settings).encode())
         self._reloaded.clear()
-        self._process.send_signal(signal.SIGHUP)
+        self._child.signal(signal.SIGHUP)
         if not self._reloaded.wait(RELOAD_TIMEOUT) or not self.running:
-            raise BrokerError("the broker did not take its new configuration", why=self._words())
+            raise BrokerError("the broker did not take its new configuration", why=self._child.words())
 
-    def stop(self) -> None:
-        """Stop it and wait; killed when it does not obey. Idempotent."""
-        if self._process is None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            log.warning("the broker did not stop within %g s, killing it", STOP_TIMEOUT)
-            self._process.kill()
-            self._process.wait()
-
-    def _read_log(self, process: subprocess.Popen[str]) -> None:
-        assert process.stderr is not None
-        for line in process.stderr:
-            found = _LINE.match(line)
-            self._take(found["level"], found["text"].strip()) if found else self._take("ERR", line.strip())
-        process.wait()
-        self._ready.set()
+    def _exited(self) -> None:
         self._reloaded.set()
         self._on_exit()
+
+    def _read(self, line: str) -> None:
+        found = _LINE.match(line)
+        self._take(found["level"], found["text"].strip()) if found else self._take("ERR", line.strip())
 
     def _take(self, level: str, text: str) -> None:
         if level in ("ERR", "FTL", "WRN"):
             if any(words in text for words in _EXPECTED):
                 log.debug("broker: %s", text)
                 return
-            self._complaints = [*self._complaints[-4:], text]
+            self._child.complain(text)
             self._limited.warning(_VARIABLE.sub("", text)[:60], "broker: %s", text)
         elif text.startswith("Version:"):
             self.version = text.split()[-1]
         elif text.startswith("Listening for client connections on "):
             self.port = int(text.rsplit(":", 1)[-1])
         elif text == "Server is ready":
-            self._ready.set()
+            self._child.ready.set()
         else:
             if text.startswith("Reloaded server configuration"):
                 self._reloaded.set()
             log.debug("broker: %s", text)
-
-    def _words(self) -> str:
-        return self._complaints[-1] if self._complaints else "it says nothing"
 
     def _version_hint(self) -> str:
         binary = find_binary(self._settings.binary)

@@ -6,11 +6,13 @@ the return codes, and that nothing was delivered. Not for plugins or services; t
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import struct
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 
 from hiveot_supervisor.errors import HubError, HubRefused, HubUnavailable
@@ -43,19 +45,34 @@ class Delivery:
 class RawMqtt:
     """One connection; a context manager. All calls block, at most `timeout` seconds.
 
+    host: a name, an address, or the path of a unix socket (whose folder may be as deep as it likes); context: None
+    for no TLS.
+
     Raises HubUnavailable when the broker cannot be reached or hangs up, HubRefused when it refuses the login.
     """
 
-    def __init__(self, host: str, port: int, context: ssl.SSLContext | None, *, timeout: float = 5.0) -> None:
+    def __init__(
+        self,
+        host: str | Path,
+        port: int = 0,
+        context: ssl.SSLContext | None = None,
+        *,
+        timeout: float = 5.0,
+        server_name: str = "localhost",
+    ) -> None:
         self._deliveries: list[Delivery] = []
         self._packet_id = 0
         self._timeout = timeout
         try:
+            if isinstance(host, Path):
+                self._socket = _connect_unix(host, timeout)
+                return
             plain = socket.create_connection((host, port), timeout)
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._socket = plain if context is None else context.wrap_socket(plain, server_hostname="localhost")
+            self._socket = plain if context is None else context.wrap_socket(plain, server_hostname=server_name)
         except OSError as err:
-            raise HubUnavailable(f"cannot connect to the broker at {host}:{port}", why=str(err)) from err
+            where = host if isinstance(host, Path) else f"{host}:{port}"
+            raise HubUnavailable(f"cannot connect to the broker at {where}", why=str(err)) from err
 
     def __enter__(self) -> RawMqtt:
         return self
@@ -65,11 +82,24 @@ class RawMqtt:
     ) -> None:
         self.close()
 
-    def login(self, client_id: str, user: str, password: str, *, clean: bool = True) -> None:
-        """CONNECT; with `clean` the broker also forgets the stored session of that client ID."""
-        flags = 0xC0 | (0x02 if clean else 0)
-        head = _text("MQTT") + bytes([4, flags]) + struct.pack(">H", 60)
-        self._send(_CONNECT << 4, head + _text(client_id) + _text(user) + _text(password))
+    def login(
+        self,
+        client_id: str,
+        user: str,
+        password: str,
+        *,
+        clean: bool = True,
+        keep_alive: int = 60,
+        will: tuple[str, bytes] | None = None,
+    ) -> None:
+        """CONNECT; with `clean` the broker also forgets the stored session of that client ID.
+
+        keep_alive: seconds, 0 = none; will: topic and payload of the last will (QoS 1). Raises HubRefused.
+        """
+        flags = 0xC0 | (0x02 if clean else 0) | (0x0C if will else 0)
+        head = _text("MQTT") + bytes([4, flags]) + struct.pack(">H", keep_alive)
+        last = _text(will[0]) + struct.pack(">H", len(will[1])) + will[1] if will else b""
+        self._send(_CONNECT << 4, head + _text(client_id) + last + _text(user) + _text(password))
         code = self._expect(_CONNACK)[1]
         if code != 0:
             raise HubRefused(f"the broker refused the login of {user}", why=f"return code {code}")
@@ -183,6 +213,22 @@ class RawMqtt:
                 raise ConnectionResetError("end of stream")
             data += piece
         return bytes(data)
+
+
+def _connect_unix(path: Path, timeout: float) -> socket.socket:
+    """Through a descriptor of the folder: the path of a unix socket itself must be shorter than 108 bytes."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        plain = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            plain.settimeout(timeout)
+            plain.connect(f"/proc/self/fd/{folder}/{path.name}")
+        except OSError:
+            plain.close()
+            raise
+        return plain
+    finally:
+        os.close(folder)
 
 
 def _text(text: str) -> bytes:

@@ -1,7 +1,7 @@
 """Who may publish and subscribe what: one table (docs/mqtt-hub.md §3), rendered for each broker.
 
-Pure. The table speaks MQTT topics, with `{u}` for the account's own ID; `nats` turns grants into NATS
-subjects. What is not granted is denied.
+Pure. The table speaks MQTT topics, with `{u}` for the account's own ID; `to_nats` turns grants into NATS subjects,
+`to_dynsec` into the ACL of a role of Mosquitto's Dynamic Security. What is not granted is denied.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+
+from hiveot_supervisor.model import prestart_account
 
 
 class Role(StrEnum):
@@ -33,6 +35,14 @@ class Grants:
     def __or__(self, other: Grants) -> Grants:
         return Grants(self.publish + other.publish, self.subscribe + other.subscribe)
 
+    def __sub__(self, other: Grants) -> Grants:
+        publish = tuple(topic for topic in self.publish if topic not in other.publish)
+        return Grants(publish, tuple(topic for topic in self.subscribe if topic not in other.subscribe))
+
+    def covers(self, other: Grants) -> bool:
+        """Whether every filter of `other` is among these."""
+        return set(other.publish) <= set(self.publish) and set(other.subscribe) <= set(self.subscribe)
+
 
 @dataclass(frozen=True, slots=True)
 class _Row:
@@ -41,6 +51,10 @@ class _Row:
     roles: frozenset[Role]
     publish: tuple[str, ...] = ()
     subscribe: tuple[str, ...] = ()
+
+
+COMMON = Grants(subscribe=("hiveot/td/#", "hiveot/prop/#", "hiveot/event/#", "hiveot/presence/#"))
+"""What everyone who may see anything may see. The same for all, so that a broker can keep it once."""
 
 
 _EVERYONE = frozenset(Role)
@@ -58,7 +72,7 @@ TABLE: tuple[_Row, ...] = (
     _Row(_EVERYONE, publish=("hiveot/action/authn/User/+/{u}",), subscribe=("hiveot/inbox/{u}/#",)),
     _Row(_EVERYONE - {Role.NONE}, publish=("hiveot/presence/{u}",)),
     _Row(frozenset({Role.SERVICE}), publish=("hiveot/ack/+/{u}",)),
-    _Row(_VIEWERS, subscribe=("hiveot/td/#", "hiveot/prop/#", "hiveot/event/#", "hiveot/presence/#")),
+    _Row(_VIEWERS, subscribe=COMMON.subscribe),
     _Row(
         _AGENTS,
         subscribe=(
@@ -79,19 +93,31 @@ LAUNCHER_EXTRA = Grants(
 Assistant.
 """
 
+PRESTART_EXTRA = Grants(publish=("hiveot/admin/authn/+/+/{u}",))
+"""What the account of prestart may beyond its role `none`: manage accounts."""
+
 EVERYTHING = Grants(publish=("#",), subscribe=("#",))
 """For the runtime's own checks; no account has it."""
 
 
 def grants(role: Role, client_id: str, *, launcher: bool = False) -> Grants:
     """What an account with that role may do. `client_id` must be a valid ID (it becomes a topic level)."""
+    return _filled(role, client_id, LAUNCHER_EXTRA if launcher else Grants())
+
+
+def account_grants(role: Role, client_id: str, *, launcher_id: str) -> Grants:
+    """What an account of a hub may do; those of the launcher and of its prestart have rights of their own."""
+    special = {launcher_id: LAUNCHER_EXTRA, prestart_account(launcher_id): PRESTART_EXTRA}
+    return _filled(role, client_id, special.get(client_id, Grants()))
+
+
+def _filled(role: Role, client_id: str, extra: Grants) -> Grants:
     rows = [row for row in TABLE if role in row.roles]
     found = Grants(
         tuple(topic for row in rows for topic in row.publish),
         tuple(topic for row in rows for topic in row.subscribe),
     )
-    if launcher:
-        found |= LAUNCHER_EXTRA
+    found |= extra
     return Grants(_fill(found.publish, client_id), _fill(found.subscribe, client_id))
 
 
@@ -110,6 +136,19 @@ def to_nats(filters: Iterable[str]) -> tuple[str, ...]:
         if levels:
             subjects.add(".".join(map(_nats_level, levels)))
     return tuple(sorted(subjects))
+
+
+def to_dynsec(rights: Grants) -> list[dict[str, object]]:
+    """The `acls` of a Dynamic Security role. Its default access must deny everything.
+
+    Receiving is checked besides subscribing: a subscription may be older than a change of the role. Whoever may
+    subscribe to something may unsubscribe from anything, which does no harm.
+    """
+    kinds = [("publishClientSend", topic) for topic in rights.publish]
+    kinds += [(kind, topic) for topic in rights.subscribe for kind in ("subscribePattern", "publishClientReceive")]
+    if rights.subscribe:
+        kinds.append(("unsubscribePattern", "#"))
+    return [{"acltype": kind, "topic": topic, "priority": 0, "allow": True} for kind, topic in kinds]
 
 
 def _nats_level(level: str) -> str:

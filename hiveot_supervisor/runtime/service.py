@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING
 from hiveot_supervisor import __version__
 from hiveot_supervisor.credentials import store
 from hiveot_supervisor.credentials.memory import forbid_core_dumps
-from hiveot_supervisor.errors import ConfigError, ExitCode, HiveotError
-from hiveot_supervisor.model import Driver
+from hiveot_supervisor.errors import ExitCode, HiveotError
+from hiveot_supervisor.model import Driver, Hub
 from hiveot_supervisor.runtime import bootstrap
 from hiveot_supervisor.runtime.bootstrap import AUTHN, HubFiles
 from hiveot_supervisor.runtime.exclusive import check_port, only_one
@@ -33,7 +33,6 @@ from hiveot_supervisor.runtime.settings import Settings, load_settings
 
 if TYPE_CHECKING:  # imported when needed, so that a mistake in the settings is told at once
     from hiveot_supervisor.runtime.authn import AuthnService
-    from hiveot_supervisor.runtime.logins import Doorkeeper
 
 log = logging.getLogger("hiveot.runtime")
 
@@ -62,9 +61,6 @@ class Runtime:
         """Everything from first file to clean end. Raises HiveotError when the hub cannot start or ends by itself."""
         started = time.monotonic()
         settings, hub = self.settings, self.settings.hub
-        if hub.driver is not Driver.NATS:
-            hint = "set hub.driver to nats, or run your own broker and leave `runtime` out of launcher.yaml"
-            raise ConfigError(f"the runtime cannot drive the broker {hub.driver.value}", hint=hint)
         store.ensure_folder(settings.folder)
         store.ensure_folder(settings.paths.run)
         with contextlib.ExitStack() as stack:
@@ -75,19 +71,23 @@ class Runtime:
             stack.callback(settings.ready_file.unlink, missing_ok=True)
             seconds = time.monotonic() - started
             log.info("ready on %s port %d after %.2f s", hub.listen_host, hub.listen_port, seconds)
+            if hub.certificates is not None:
+                log.info("client certificates are taken on %s port %d", *hub.certificates)
             self._watch()
             log.info("stopping")
 
     def _start(self, stack: contextlib.ExitStack) -> None:
-        from hiveot_supervisor.runtime.local import LocalLogins, probe, settle
+        from hiveot_supervisor.runtime.local import probe, settle
 
         hub = self.settings.hub
-        check_port(hub.listen_host, hub.listen_port)
+        if hub.driver is not Driver.EXTERNAL:
+            check_port(hub.listen_host, hub.listen_port)
+            if hub.certificates is not None:
+                check_port(*hub.certificates)
         self._prepare(stack)
-        door = self._start_broker(stack)
-        self._logins = LocalLogins(hub.listen_host, hub.listen_port, self._files.ca, door.secret)
-        settle(self._logins, self._broker.retained)
-        probe(self._logins)
+        self._start_broker(stack)
+        settle(self._broker.logins, self._broker.retained)
+        probe(self._broker.logins)
         service = self._account_service()
         stack.callback(service.close)
         service.start(_CONNECT_TIMEOUT)
@@ -96,40 +96,33 @@ class Runtime:
     def _prepare(self, stack: contextlib.ExitStack) -> None:
         """Files and accounts."""
         from hiveot_supervisor.runtime.accounts import AccountStore
+        from hiveot_supervisor.runtime.issued import IssuedCertificates
 
         files, launcher_id = self._files, self.settings.launcher_id
         store.ensure_folder(files.certs)
         for leftover in store.sweep(files.certs, now=time.time()):
             log.info("removed %s, left by an interrupted write", leftover)
-        bootstrap.prepare_tls(files, self.settings.hub, now=time.time())
+        if self.settings.hub.driver is not Driver.EXTERNAL:
+            bootstrap.prepare_tls(files, self.settings.hub, now=time.time())
         self._signer = bootstrap.prepare_signer(files)
         self._accounts = AccountStore(self.settings.folder / "accounts.db")
         stack.callback(self._accounts.close)
+        self._issued = IssuedCertificates(self.settings.folder / "accounts.db")
+        stack.callback(self._issued.close)
         bootstrap.prepare_accounts(self._accounts, files, self._signer, launcher_id)
         bootstrap.renew_tokens(self._accounts, files, self._signer, launcher_id, time.time)
 
-    def _start_broker(self, stack: contextlib.ExitStack) -> Doorkeeper:
+    def _start_broker(self, stack: contextlib.ExitStack) -> None:
         """The broker, closed for all but ourselves and the account service."""
-        from hiveot_supervisor.runtime.broker_nats import NatsBroker
-        from hiveot_supervisor.runtime.logins import Doorkeeper
+        from hiveot_supervisor.runtime.drivers import Ingredients, make_broker
 
-        hub, launcher_id = self.settings.hub, self.settings.launcher_id
-        door = Doorkeeper(self._accounts, self._signer.public_key(), launcher_id=launcher_id, now=time.time)
-        self._broker = NatsBroker(
-            host=hub.listen_host,
-            port=hub.listen_port,
-            certificate=self._files.server,
-            key=self._files.server_key,
-            folder=self.settings.folder / "nats",
-            binary=hub.broker_path,
-            admit=door.admit,
-            first=frozenset({AUTHN}),
-            on_exit=self._wake.set,
+        given = Ingredients(
+            self.settings, self._accounts, self._issued, self._files, self._signer, on_exit=self._wake.set
         )
+        self._broker = make_broker(given)
         stack.callback(self._broker.stop)
         self._broker.start()
-        log.info("broker nats-server %s, process %d", self._broker.process.version, self._broker.process.pid)
-        return door
+        log.info("broker %s, process %d", self._broker.version, self._broker.pid)
 
     def _account_service(self) -> AuthnService:
         from hiveot_supervisor.hub.client import Account
@@ -137,10 +130,9 @@ class Runtime:
         from hiveot_supervisor.runtime.authn import AuthnService
         from hiveot_supervisor.runtime.authn_actions import AccountActions
 
-        host = "localhost" if self.settings.hub.listen_host in ("0.0.0.0", "::") else self.settings.hub.listen_host
         client = MqttHubClient(
-            f"mqtts://{f'[{host}]' if ':' in host else host}:{self.settings.hub.listen_port}",
-            Account(AUTHN, self._files.token(AUTHN), self._files.ca),
+            _own_url(self.settings.hub),
+            Account(AUTHN, self._files.token(AUTHN), self._broker.ca_file),
             version=__version__,
         )
         actions = AccountActions(
@@ -149,8 +141,8 @@ class Runtime:
             self._signer,
             launcher_id=self.settings.launcher_id,
             now=time.time,
-            kick=self._kick,
-            forget=self._forget,
+            broker=self._broker,
+            issued=self._issued,
         )
         return AuthnService(client, actions, self._on_refused)
 
@@ -163,15 +155,17 @@ class Runtime:
                 return
             if self._refused:
                 raise HiveotError("the broker refuses the account service", why=self._refused)
-            if not self._broker.process.running:
-                raise HiveotError("the broker ended", why=self._broker.process.exit_words())
+            if not self._broker.running:
+                raise HiveotError("the broker ended", why=self._broker.exit_words())
             self._renew()
 
     def _renew(self) -> None:
         try:
-            if bootstrap.prepare_tls(self._files, self.settings.hub, now=time.time()):
+            external = self.settings.hub.driver is Driver.EXTERNAL
+            if not external and bootstrap.prepare_tls(self._files, self.settings.hub, now=time.time()):
                 self._broker.reload()
             bootstrap.renew_tokens(self._accounts, self._files, self._signer, self.settings.launcher_id, time.time)
+            self._broker.recheck()
         except HiveotError as err:  # the hub goes on with what it has; tried again in an hour
             log.error("renewal failed: %s", err)
 
@@ -179,20 +173,13 @@ class Runtime:
         self._refused = reason
         self._wake.set()
 
-    def _kick(self, client_id: str) -> None:
-        try:
-            self._broker.kick(client_id)
-        except HiveotError as err:
-            log.warning("clients of %s may still be connected: %s", client_id, err)
 
-    def _forget(self, client_id: str) -> None:
-        """Hang up on all clients of a removed account and drop the sessions that are known of it."""
-        try:
-            sessions = {each.mqtt_id for each in self._broker.kick(client_id)} | {client_id}
-            for mqtt_id in sorted(sessions):
-                self._logins.drop_session(mqtt_id)
-        except HiveotError as err:
-            log.warning("what the broker stores for %s may still be there: %s", client_id, err)
+def _own_url(hub: Hub) -> str:
+    """Where the account service connects."""
+    if hub.driver is Driver.EXTERNAL:
+        return hub.url
+    host = "localhost" if hub.listen_host in ("0.0.0.0", "::") else hub.listen_host
+    return f"mqtts://{f'[{host}]' if ':' in host else host}:{hub.listen_port}"
 
 
 def _ready_text(pid: int, port: int) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 from fakes.agent_world import HubAway, World
 
 from hiveot_supervisor.agent.state import Reader
-from hiveot_supervisor.model import Plugin, PluginState
+from hiveot_supervisor.model import Cause, Plugin, PluginState
 
 TRUE = Path("/bin/true")
 
@@ -55,3 +55,25 @@ def test_without_a_hub_the_agent_sleeps(tmp_path: Path) -> None:
     world.pass_time(3600)
     assert world.agent.table.entries["new"].state is PluginState.WAITING
     assert world.state.backlog() < 10
+
+
+def test_a_start_while_credentials_are_being_made_waits_for_them(tmp_path: Path) -> None:
+    """The plugin waited for the hub; now it is there, and its account service takes a moment."""
+    hub = HubAway(set())
+    world = World(tmp_path, [Plugin("new", TRUE, order=0, create_cred=True)], hub)
+    world.pass_time(world.agent.launcher.runtime_timeout + 1)
+    entry = world.agent.table.entries["new"]
+    assert entry.state is PluginState.WAITING
+    assert not world.agent.awaits_accounts(entry)
+    hub.connected = True
+    world.agent.hub_connected()
+    assert world.agent.awaits_accounts(entry)
+    world.agent.hub_answers()
+    assert hub.asked == ["new"]
+    world.agent.start(entry, Cause.OPERATOR)
+    assert (entry.state, world.agent.awaits_accounts(entry)) == (PluginState.WAITING, True)
+    hub.holders.add("new")
+    world.agent.provisioned("new", "", retry=False)
+    world.turn()
+    assert entry.state is PluginState.RUNNING
+    assert not world.agent.awaits_accounts(entry)

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,10 @@ def remote_without_credentials(home: Path) -> None:
         file.unlink()
 
 
+def with_hub(home: Path, hub: str) -> None:
+    (home / "launcher.yaml").write_text(f"runtime: runtime\nhub: {hub}\nautostart: [alpha]\n")
+
+
 Break = Callable[[Path], object]
 BROKEN: list[tuple[str, Break, str, str, str]] = [
     ("yaml", lambda h: (h / "launcher.yaml").write_text("autostrat: []"), "generated files", "error", "has errors"),
@@ -102,13 +107,15 @@ BROKEN: list[tuple[str, Break, str, str, str]] = [
     ("open-program", lambda h: (h / "plugins/alpha").chmod(0o757), "programs", "error", "everybody"),
     ("open-run", lambda h: (h / "run").chmod(0o777), "control socket", "error", "others may write"),
     ("stale", stale_socket, "control socket", "ok", "left behind"),
+    ("no-broker", lambda h: with_hub(h, "{driver: mosquitto, broker: /no/such}"), "broker", "error", "cannot be run"),
+    ("external", lambda h: with_hub(h, "{driver: external, adminFile: adm}"), "broker", "error", "adm does not exist"),
     ("open-certs", lambda h: (h / "certs").chmod(0o770), "credentials", "error", "others may write"),
-    ("open-key", lambda h: (h / "certs/alpha.key").chmod(0o640), "credentials", "error", "others may read alpha.key"),
-    ("open-ca", lambda h: (h / "certs/caKey.pem").chmod(0o604), "credentials", "error", "others may read caKey.pem"),
-    ("due", lambda h: write(h / "certs/alpha.token", old_token(25)), "credentials", "warning", "expires"),
+    ("open-key", lambda h: (h / "certs/alpha.key").chmod(0o640), "credentials", "error", "alpha.key: open to others"),
+    ("open-ca", lambda h: (h / "certs/caKey.pem").chmod(0o604), "credentials", "error", "caKey.pem: open to others"),
+    ("due", lambda h: write(h / "certs/alpha.token", old_token(25)), "credentials", "warning", "due for renewal"),
     ("old", lambda h: write(h / "certs/alpha.token", old_token(31)), "credentials", "error", "expired"),
-    ("own", lambda h: write(h / "certs/launcher.token", b"x"), "credentials", "error", "launcher.token: not a token"),
-    ("ca", lambda h: write(h / "certs/caCert.pem", b"x"), "credentials", "error", "caCert.pem: not a certificate"),
+    ("own", lambda h: write(h / "certs/launcher.token", b"x"), "credentials", "error", "launcher.token: "),
+    ("ca", lambda h: write(h / "certs/caCert.pem", b"x"), "credentials", "error", "caCert.pem: "),
     ("strange", remote_without_credentials, "credentials", "error", "there is no"),
     ("hub-away", remote, "hub", "error", "cannot be reached"),
     ("clock", in_the_future, "clock", "error", "there are files of"),
@@ -126,6 +133,10 @@ def test_what_is_wrong_is_found(
     text: str,
 ) -> None:
     monkeypatch.setattr(hub, "TIMEOUT", 0.3)
+    modules = [
+        name for name in cmd_doctor.CHECKS if check == import_module(f"hiveot_supervisor.cli.doctor.{name}").NAME
+    ]
+    monkeypatch.setattr(cmd_doctor, "CHECKS", modules)
     break_(home)
     code, findings = doctor()
     found = [f for f in findings if f["check"] == check and text in f["text"]]
@@ -137,12 +148,10 @@ def test_what_is_wrong_is_found(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
-def test_files_of_another_user(home: Path, doctor: Callable[[], tuple[int, list[dict[str, str]]]]) -> None:
-    os.chown(home / "certs/alpha.key", 65534, -1)
+def test_a_certs_folder_of_another_user(home: Path, doctor: Callable[[], tuple[int, list[dict[str, str]]]]) -> None:
     os.chown(home / "certs", 65534, -1)
     texts = [f["text"] for f in doctor()[1] if f["level"] == "error"]
-    assert any(text.startswith(f"{home}/certs belongs to") for text in texts)
-    assert any(text.startswith("alpha.key belongs to") for text in texts)
+    assert any("belongs to nobody" in text for text in texts), texts
 
 
 def test_a_full_disk(doctor: Callable[[], tuple[int, list[dict[str, str]]]], monkeypatch: pytest.MonkeyPatch) -> None:

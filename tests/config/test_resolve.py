@@ -232,11 +232,15 @@ def test_launcher_files(check: Check, home: Path) -> None:
         ("listen: 1884", Hub(url="mqtts://localhost:1884", listen_port=1884)),
         ("listen: ':1884'", Hub(url="mqtts://localhost:1884", listen_host="0.0.0.0", listen_port=1884)),
         ("listen: '[::1]:1884'", Hub(url="mqtts://localhost:1884", listen_host="::1", listen_port=1884)),
+        ("listenCertificates: ':1886'", Hub(certificates_host="0.0.0.0", certificates_port=1886)),
         ("url: 'mqtts://localhost:1885'", Hub(url="mqtts://localhost:1885", listen_port=1885)),
         ("url: 'mqtts://hub.local'", Hub(url="mqtts://hub.local:8883")),
         ("url: 'mqtts://hub.local/'", Hub(url="mqtts://hub.local:8883")),
         ("{driver: mosquitto, broker: /bin/sh}", Hub(driver=Driver.MOSQUITTO, broker_path=Path("/bin/sh"))),
-        ("{driver: external, url: 'mqtts://b:1'}", Hub(url="mqtts://b:1", driver=Driver.EXTERNAL, listen_port=1)),
+        (
+            "{driver: external, url: 'mqtts://b:1', adminFile: /x/admin}",
+            Hub(url="mqtts://b:1", driver=Driver.EXTERNAL, listen_port=1, admin_file=Path("/x/admin")),
+        ),
     ],
 )
 def test_embedded_hub(hub: str, expected: Hub, check: Check) -> None:

@@ -281,6 +281,30 @@ def test_the_hub_is_told_to_forget_the_old_token(files: Files) -> None:
     assert "until it expires" in provision.retire(files, hub)
 
 
+def test_a_token_that_has_expired_need_not_be_retired(files: Files) -> None:
+    hub = Hub()
+    ensure(files, hub)
+    files.token.write_text(tokens.issue(hub.signer, "history", now=time.time() - DAY, lifetime=60))
+    assert not ensure(files, hub).superseded
+    assert "newSession" not in hub.asked[-1][1]
+
+
+def test_removing_takes_the_account_first(files: Files) -> None:
+    ensure(files, Hub())
+    before = content(files)
+
+    def refuse() -> None:
+        raise HubUnavailable("the hub is away")
+
+    with pytest.raises(HubUnavailable):
+        provision.remove(files, refuse)
+    assert content(files) == before
+    seen: list[dict[str, bytes]] = []
+    provision.remove(files, lambda: seen.append(content(files)))
+    assert seen == [before]
+    assert content(files) == {}
+
+
 def test_a_token_from_a_clock_that_was_ahead_is_replaced_but_may_be_tried(files: Files) -> None:
     hub = Hub()
     ensure(files, hub)

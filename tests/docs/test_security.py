@@ -35,9 +35,11 @@ def test_figures_are_the_codes() -> None:
     from hiveot_supervisor.agent.table import MAX_NOTE
     from hiveot_supervisor.hub.link import MAX_SENDER_BACKLOG
     from hiveot_supervisor.hub.requests import MAX_REQUEST
+    from hiveot_supervisor.runtime.accounts import MIN_PASSWORD
 
     assert f"{ALLOWANCE.rate:g} requests a second, {ALLOWANCE.unanswered} unanswered" in TEXT
     assert f"{MAX_REQUEST // 1024} KiB each" in TEXT
     assert f"one note of {MAX_NOTE} characters" in TEXT
+    assert f"only {MIN_PASSWORD} characters are demanded" in TEXT
     assert MAX_SENDER_BACKLOG == 1_000_000
     assert "beyond one megabyte" in TEXT

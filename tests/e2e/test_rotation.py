@@ -14,8 +14,11 @@ import paho.mqtt.client as mqtt
 import pytest
 from fakes.home import Home, until
 from fakes.home import home as make_home
+from fakes.runtimes import require_driver
 
-DRIVERS = ("nats",)
+from hiveot_supervisor.model import Driver
+
+DRIVERS = (Driver.NATS, Driver.MOSQUITTO)
 CLIENTS = 20
 RATE = 50.0
 """Messages a second of all together."""
@@ -43,7 +46,7 @@ class Talker:
         client.on_message = self._message
         client.on_publish = lambda *_: self.acknowledged.append(time.monotonic())
         client.on_socket_open = lambda _c, _u, s: s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        client.reconnect_delay_set(1, 1)
+        client.reconnect_delay_set(0.1, 1)  # type: ignore[arg-type]
         self.client = client
 
     @property
@@ -89,14 +92,12 @@ def load(talkers: list[Talker], stop: threading.Event) -> None:
 
 @pytest.fixture(params=DRIVERS)
 def home(request: pytest.FixtureRequest) -> Iterator[Home]:
-    with make_home() as made:
+    require_driver(request.param)
+    with make_home(hub=f"driver: {request.param}") as made:
         names = [f"p{n}" for n in range(CLIENTS)]
         for name in names:
             made.plugin(name)
         made.configure(*names)
-        for place in (made.path / "launcher.yaml", made.path / "config/launcher.yaml"):
-            if place.exists():
-                place.write_text(place.read_text().replace("hub: {", f"hub: {{driver: {request.param}, "))
         made.up()
         yield made
 

@@ -49,6 +49,11 @@ USERS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
 }
 
 
+KEEPER = "keeper"
+"""Administrator of Mosquitto's Dynamic Security; the password is `password-of-keeper`."""
+CONTROL_RIGHTS = ("publishClientSend", "subscribePattern", "publishClientReceive")
+
+
 class Broker:
     """One broker; `start`, `kill` (as kill -9), `stop` (SIGTERM) can be called again and again on the same port."""
 
@@ -266,6 +271,12 @@ def _security() -> dict[str, Any]:
         rules = [("publishClientSend", t) for t in publish]
         rules += [(kind, t) for t in subscribe for kind in ("subscribePattern", "publishClientReceive")]
         roles.append({"rolename": user, "acls": [{"acltype": k, "topic": t, "allow": True} for k, t in rules]})
+    salt = os.urandom(12)
+    digest = hashlib.pbkdf2_hmac("sha512", b"password-of-keeper", salt, 101)
+    secret = {"salt": base64.b64encode(salt).decode(), "password": base64.b64encode(digest).decode()}
+    clients.append({"username": KEEPER, **secret, "iterations": 101, "roles": [{"rolename": KEEPER}]})
+    control = [(kind, "$CONTROL/dynamic-security/#") for kind in CONTROL_RIGHTS]
+    roles.append({"rolename": KEEPER, "acls": [{"acltype": k, "topic": t, "allow": True} for k, t in control]})
     kinds = ("publishClientSend", "publishClientReceive", "subscribe", "unsubscribe")
     return {"defaultACLAccess": dict.fromkeys(kinds, False), "clients": clients, "roles": roles}
 

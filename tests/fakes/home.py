@@ -99,10 +99,11 @@ class Subscriber:
 class Home:
     """One home folder and what runs from it."""
 
-    def __init__(self, *, settings: str = "startWait: 0\n") -> None:
+    def __init__(self, *, settings: str = "startWait: 0\n", hub: str = "") -> None:
         self.path = Path(tempfile.mkdtemp(prefix="hs", dir="/tmp"))
         self.port = free_port()
         self.settings = settings
+        self.hub = hub  # more keys of `hub`, as in `driver: mosquitto`
         self.foreground: subprocess.Popen[str] | None = None
         self._subscribers: list[Subscriber] = []
         self.launch("init", str(self.path), home=False)
@@ -118,7 +119,8 @@ class Home:
     def configure(self, *autostart: str, extra: str = "", runtime: str = "runtime: runtime\n") -> None:
         listed = "".join(f"  - {name}\n" for name in autostart)
         stock = "" if EXTENSION else "extension: false\n"
-        text = f"{stock}{runtime}hub: {{url: 'mqtts://localhost:{self.port}'}}\nlogLevel: info\n{self.settings}{extra}"
+        hub = f"hub: {{url: 'mqtts://localhost:{self.port}', {self.hub}}}\n"
+        text = f"{stock}{runtime}{hub}logLevel: info\n{self.settings}{extra}"
         text += f"autostart:\n{listed}" if listed else ""
         for place in (self.path / "launcher.yaml", self.path / "config/launcher.yaml"):
             if place.exists():

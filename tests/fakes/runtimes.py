@@ -1,11 +1,13 @@
 """The embedded hub for tests: as a process of its own, in a home of its own, and its broker alone in this process.
 
-Nothing is simulated: the process is the product's, the broker the real NATS server with the real callout.
+Nothing is simulated: the process is the product's, the brokers are the real NATS server with the real callout, and the
+real Mosquitto.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -15,8 +17,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pytest
+from fakes.brokers import Mosquitto
 from fakes.ports import free_port
 from fakes.tools import require
 from fakes.wait import wait_until
@@ -24,13 +30,18 @@ from fakes.wait import wait_until
 from hiveot_supervisor.credentials import certificates, keys, store, tokens
 from hiveot_supervisor.hub.client import Account as Login
 from hiveot_supervisor.hub.mqtt import MqttHubClient
-from hiveot_supervisor.model import Hub, Paths, to_json
-from hiveot_supervisor.runtime.accounts import Account, AccountStore, ClientType
-from hiveot_supervisor.runtime.broker_nats import NatsBroker
+from hiveot_supervisor.model import Driver, Hub, Paths, to_json
+from hiveot_supervisor.runtime import bootstrap, dynsec
+from hiveot_supervisor.runtime.accounts import Account, AccountStore, ClientType, hash_password
+from hiveot_supervisor.runtime.bootstrap import HubFiles
+from hiveot_supervisor.runtime.drivers import Ingredients, make_broker
+from hiveot_supervisor.runtime.issued import IssuedCertificates
 from hiveot_supervisor.runtime.local import LocalLogins
-from hiveot_supervisor.runtime.logins import Doorkeeper
+from hiveot_supervisor.runtime.logins import RUNTIME_USER, Admission
+from hiveot_supervisor.runtime.pbkdf2 import TOKEN_ITERATIONS, hash_secret
 from hiveot_supervisor.runtime.rawmqtt import RawMqtt
-from hiveot_supervisor.runtime.roles import Role
+from hiveot_supervisor.runtime.roles import EVERYTHING, Grants, Role, grants
+from hiveot_supervisor.runtime.settings import Settings
 
 FOLDERS = ("bin", "plugins", "config", "certs", "logs", "stores", "run")
 
@@ -38,9 +49,12 @@ FOLDERS = ("bin", "plugins", "config", "certs", "logs", "stores", "run")
 class RuntimeHome:
     """A home with the runtime as a child process; `start`, `stop`, `kill` can be called again and again."""
 
-    def __init__(self) -> None:
+    def __init__(self, driver: Driver = Driver.NATS, **hub: object) -> None:
+        require_driver(driver)
+        self.driver = driver
         self.path = Path(tempfile.mkdtemp(prefix="hs", dir="/tmp"))
         self.port = free_port()
+        self.certificate_port = int(str(hub.get("certificates_port", 0)))
         self.paths = Paths(
             home=self.path,
             generated=self.path / "generated",
@@ -49,10 +63,11 @@ class RuntimeHome:
         )
         self.process: subprocess.Popen[bytes] | None = None
         self.log = self.path / "runtime.log"
-        self.configure()
+        self.configure(**hub)
 
     def configure(self, **hub: object) -> None:
-        settings = {"url": f"mqtts://localhost:{self.port}", "listen_port": self.port} | hub
+        own = {"url": f"mqtts://localhost:{self.port}", "listen_port": self.port, "driver": self.driver}
+        settings = own | hub
         self.paths.generated.mkdir(mode=0o700, exist_ok=True)
         content = {"hub": to_json(Hub(**settings)), "paths": to_json(self.paths), "launcher_id": "launcher"}  # type: ignore[arg-type]
         (self.paths.generated / "runtime.json").write_text(json.dumps(content))
@@ -95,10 +110,14 @@ class RuntimeHome:
     def token(self, client_id: str) -> str:
         return self.paths.token(client_id).read_text()
 
-    def client(self, user: str, *, agent: bool = False) -> MqttHubClient:
-        """A connected hub client; close it."""
-        url = f"mqtts://localhost:{self.port}"
-        client = MqttHubClient(url, Login(user, self.paths.token(user), self.paths.ca_cert), agent=agent)
+    def client(self, user: str, *, agent: bool = False, certificate_port: int = 0) -> MqttHubClient:
+        """A connected hub client, by token or at the listener for certificates; close it."""
+        url = f"mqtts://localhost:{certificate_port or self.port}"
+        login = Login(user, self.paths.token(user), self.paths.ca_cert)
+        if certificate_port:
+            files = {"certificate": self.paths.certificate(user), "key": self.paths.key(user)}
+            login = dataclasses.replace(login, **files)  # type: ignore[arg-type]
+        client = MqttHubClient(url, login, agent=agent)
         client.start()
         client.wait_connected(10)
         return client
@@ -123,64 +142,158 @@ class RuntimeHome:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-class LocalBroker:
-    """The real broker with callout and account store, run from this process."""
+DRIVERS = (Driver.NATS, Driver.MOSQUITTO)
 
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="hs", dir="/tmp"))
+
+def require_driver(driver: Driver) -> None:
+    """Skip the test where the driver's program is missing."""
+    if driver is Driver.MOSQUITTO and Mosquitto.executable() is None:
+        pytest.skip("mosquitto with Dynamic Security is not installed (apt install mosquitto)")
+
+
+class LocalBroker:
+    """A real broker with accounts, run from this process: what the runtime makes, without the account service."""
+
+    def __init__(self, driver: Driver = Driver.NATS, *, certificates: bool = False, path: Path | None = None) -> None:
+        require_driver(driver)
+        self.driver = driver
+        self.path = path or Path(tempfile.mkdtemp(prefix="hs", dir="/tmp"))
         self.port = free_port()
-        now = time.time()
-        self.ca_key = certificates.new_server_key()
-        self.ca = certificates.create_ca(self.ca_key, now=now)
-        self.key = certificates.new_server_key()
-        store.write_file(self.path / "ca.pem", self.ca)
-        store.write_file(self.path / "server.key", keys.private_pem(self.key))
-        self.new_server_certificate()
-        self.signer = keys.generate()
+        self.certificate_port = free_port() if certificates else 0
+        self.files = HubFiles(self.path / "certs")
+        bootstrap.prepare_tls(self.files, self._hub(), now=time.time())
+        self.signer = bootstrap.prepare_signer(self.files)
         self.accounts = AccountStore(self.path / "accounts.db")
-        self.door = Doorkeeper(self.accounts, self.signer.public_key(), launcher_id="launcher", now=time.time)
+        self.issued = IssuedCertificates(self.path / "accounts.db")
         self.exits = 0
         self.start()
 
-    def start(self) -> None:
-        self.broker = NatsBroker(
-            host="127.0.0.1",
-            port=self.port,
-            certificate=self.path / "server.pem",
-            key=self.path / "server.key",
-            folder=self.path / "nats",
-            binary=None,
-            admit=lambda *login: self.door.admit(*login),
-            on_exit=self._exited,
+    def _hub(self) -> Hub:
+        return Hub(
+            url=f"mqtts://localhost:{self.port}",
+            driver=self.driver,
+            listen_port=self.port,
+            certificates_port=self.certificate_port,
         )
+
+    def start(self, *, opened: bool = True) -> None:
+        paths = Paths(
+            home=self.path,
+            generated=self.path,
+            supervisord_conf=self.path / "supervisord.conf",
+            **{name: self.path / name for name in FOLDERS},
+        )
+        settings = Settings(self._hub(), paths, "launcher")
+        given = Ingredients(settings, self.accounts, self.issued, self.files, self.signer, on_exit=self._exited)
+        self.broker: Any = make_broker(given)
         self.broker.start()
-        self.broker.open()
-        self.context = ssl.create_default_context(cafile=str(self.path / "ca.pem"))
-        self.logins = LocalLogins("127.0.0.1", self.port, self.path / "ca.pem", self.door.secret)
+        if opened:
+            self.broker.open()
+        self.context = ssl.create_default_context(cafile=str(self.files.ca))
+        self.logins: LocalLogins = self.broker.logins
 
     def _exited(self) -> None:
         self.exits += 1
 
+    @property
+    def folder(self) -> Path:
+        """The broker's own."""
+        return self.path / "stores" / "runtime" / self.driver.value
+
     def new_server_certificate(self) -> bytes:
-        pem = certificates.create_server(self.ca, self.ca_key, self.key, ["localhost", "127.0.0.1"], now=time.time())
-        store.write_file(self.path / "server.pem", pem)
+        ca, ca_key = self.files.ca.read_bytes(), bootstrap.load_ca_key(self.files)
+        key = keys.load(self.files.server_key)
+        pem = certificates.create_server(ca, ca_key, key, ["localhost", "127.0.0.1"], now=time.time())
+        store.write_file(self.files.server, pem)
         return pem
 
-    def add(self, client_id: str, role: Role, **more: object) -> str:
-        """A new account and a token for it."""
+    def add(self, client_id: str, role: Role, *, password: str = "", lifetime: float = 3600) -> str:
+        """A new account and a token for it; with a password that is how it logs in, and the token is for NATS only."""
+        token = self.add_before_start(client_id, role, password=password, lifetime=lifetime)
+        self.broker.put(self.accounts.get(client_id))
+        self.broker.set_secret(client_id, password or token)
+        return token
+
+    def add_before_start(self, client_id: str, role: Role, *, password: str = "", lifetime: float = 3600) -> str:
+        """The same in the account store alone."""
         kind = ClientType.SERVICE if role in (Role.SERVICE, Role.AGENT) else ClientType.CONSUMER
         now = time.time()
-        self.accounts.put(Account(client_id, kind, role, created=now, **more))  # type: ignore[arg-type]
-        return tokens.issue(self.signer, client_id, now=now, lifetime=3600)
+        account = Account(client_id, kind, role, created=now)
+        if password:
+            account = dataclasses.replace(account, password_hash=hash_password(password))
+        token = tokens.issue(self.signer, client_id, now=now, lifetime=lifetime)
+        if not password:
+            secret_hash = hash_secret(token, TOKEN_ITERATIONS)
+            account = dataclasses.replace(account, secret_hash=secret_hash, secret_expires=now + lifetime)
+        self.accounts.put(account)
+        return token
 
-    def raw(self, user: str, password: str, client_id: str = "", *, clean: bool = True) -> RawMqtt:
+    def change(self, client_id: str, **changes: Any) -> None:
+        """Change an account as the account service does."""
+        account = self.accounts.get(client_id)
+        assert account is not None
+        changed = dataclasses.replace(account, **changes)
+        self.accounts.put(changed)
+        self.broker.put(changed)
+        self.broker.kick(client_id)
+
+    def remove(self, client_id: str) -> None:
+        self.accounts.remove(client_id)
+        self.broker.forget(client_id)
+
+    @contextlib.contextmanager
+    def spoiled(self, user: str, rights: Grants) -> Iterator[None]:
+        """One of the runtime's own users has other rights than it should have."""
+        if self.driver is Driver.MOSQUITTO:
+            control = Grants(publish=("$CONTROL/#",), subscribe=("$CONTROL/#",))
+            proper = EVERYTHING | control if user == RUNTIME_USER else grants(Role.NONE, user)
+            wrong = rights | control if user == RUNTIME_USER else rights
+            self.broker._dynsec.run(dynsec.change_rights(user, wrong)[:1])
+            yield
+            self.broker._dynsec.run(dynsec.change_rights(user, proper)[:1])
+            return
+        real = self.broker._admit
+
+        def admit(name: str, password: str, mqtt_id: str) -> Admission:
+            admission = real(name, password, mqtt_id)
+            return Admission(rights, admission.expires) if name == user else admission
+
+        self.broker._admit = admit
+        yield
+        self.broker._admit = real
+
+    def raw(self, user: str, password: str, client_id: str = "", **options: Any) -> RawMqtt:
         connection = RawMqtt("127.0.0.1", self.port, self.context)
-        connection.login(client_id, user, password, clean=clean)
+        connection.login(client_id, user, password, **options)
+        return connection
+
+    def certificate(self, client_id: str, *, now: float | None = None) -> ssl.SSLContext:
+        """A context with a new client certificate of the hub's CA."""
+        key = keys.generate()
+        request = certificates.create_request(key, client_id)
+        ca_key, when = bootstrap.load_ca_key(self.files), now or time.time()
+        pem = certificates.create_client(self.files.ca.read_bytes(), ca_key, request, client_id, now=when)
+        self.issued.add(pem, client_id, now=when)
+        return self.present(pem, keys.private_pem(key))
+
+    def present(self, certificate: bytes, key: bytes) -> ssl.SSLContext:
+        """A context that shows this certificate."""
+        file = self.path / "client.pem"
+        store.write_file(file, certificate + key)
+        context = ssl.create_default_context(cafile=str(self.files.ca))
+        context.load_cert_chain(file)
+        return context
+
+    def raw_certificate(self, context: ssl.SSLContext, client_id: str, **options: Any) -> RawMqtt:
+        """A login by certificate; user name and password are not what counts."""
+        connection = RawMqtt("127.0.0.1", self.certificate_port, context)
+        connection.login(client_id, "whoever", "nonsense", **options)
         return connection
 
     def close(self) -> None:
         self.broker.stop()
         self.accounts.close()
+        self.issued.close()
         shutil.rmtree(self.path, ignore_errors=True)
 
 
@@ -206,10 +319,11 @@ def tree(folder: Path) -> dict[str, bytes]:
 def loose_files(folder: Path) -> list[str]:
     """Everything below a folder that group or others may touch."""
     found = []
-    for path in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):  # the broker's files come and go
-            if not path.is_symlink() and path.lstat().st_mode & 0o077:
-                found.append(f"{path} {path.lstat().st_mode:o}")
+    for where, folders, files in os.walk(folder):  # the broker's files come and go, which os.walk does not mind
+        for path in (Path(where, name) for name in [*folders, *files]):
+            with contextlib.suppress(FileNotFoundError):
+                if not path.is_symlink() and path.lstat().st_mode & 0o077:
+                    found.append(f"{path} {path.lstat().st_mode:o}")
     return found
 
 

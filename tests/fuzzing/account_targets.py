@@ -41,6 +41,12 @@ class _Accounts:
         self.admins = {a.client_id for a in self.store.all() if a.role is Role.ADMIN}
 
 
+def _elsewhere(value: Any) -> bool:
+    """The caller itself has put the secret where no secret belongs, and may read there what it has sent."""
+    others = {k: v for k, v in value.items() if k != "password"} if isinstance(value, dict) else value
+    return SECRET in json.dumps(others)
+
+
 def accounts(folder: Path) -> Target:
     """Only documented errors; nobody below admin makes an admin; no file outside; no password comes back."""
     logged = Logged()
@@ -65,7 +71,7 @@ def accounts(folder: Path) -> Target:
             output = made.actions.perform(call)
             assert SECRET not in json.dumps(output)
         except HiveotError as error:
-            assert SECRET not in str(error)
+            assert _elsewhere(value) or SECRET not in str(error)
         logged.take()
         if call.sender not in ("admin", "launcher"):
             now = {a.client_id for a in made.store.all() if a.role is Role.ADMIN}

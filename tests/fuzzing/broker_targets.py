@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import struct
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from fuzzing.target import SECRET, Logged, Target
 
 from hiveot_supervisor.errors import HiveotError, HubUnavailable
+from hiveot_supervisor.runtime.dynsec import Dynsec
 from hiveot_supervisor.runtime.rawmqtt import Delivery, RawMqtt
-
-HAS_DYNSEC = find_spec("hiveot_supervisor.runtime.dynsec") is not None
 
 
 class _Wire:
@@ -87,7 +84,6 @@ class _Broker:
 
 def dynsec_answers(folder: Path) -> Target:
     """Responses of the plugin: the broker's refusals as BrokerError, nothing else, and no password in them."""
-    dynsec: Any = importlib.import_module("hiveot_supervisor.runtime.dynsec")
     logged = Logged()
     commands = [{"command": "setClientPassword", "username": "zwave", "password": SECRET}]
     good = {"responses": [{"command": "setClientPassword", "correlationData": "MARK"}]}
@@ -95,7 +91,8 @@ def dynsec_answers(folder: Path) -> Target:
     roles = {"responses": [{"command": "listClients", "correlationData": "MARK", "data": {"clients": ["a", "b"]}}]}
 
     def check(data: bytes) -> None:
-        client = dynsec.Dynsec(lambda: _Broker(data))
+        broker: Any = _Broker(data)
+        client = Dynsec(lambda: broker)
         try:
             found = client.run(commands)
             assert all(isinstance(response, dict) for response in found)

@@ -13,11 +13,14 @@ from typing import Any
 from fakes.agent_world import World
 from fuzzing.target import SECRET, Logged, Target, printable
 
+from hiveot_supervisor.agent.outcomes import valid_request
 from hiveot_supervisor.agent.outside import MachineProcesses
+from hiveot_supervisor.agent.renewing import Renewals
 from hiveot_supervisor.agent.reports import Reports
 from hiveot_supervisor.agent.state import Event as Row
 from hiveot_supervisor.cli import eventlines
 from hiveot_supervisor.cli.output import harmless
+from hiveot_supervisor.credentials.provision import Renew
 from hiveot_supervisor.errors import SupervisordFault, SupervisordUnreachable
 from hiveot_supervisor.model import Paths, Plugin
 from hiveot_supervisor.supervisord.listener import ACKNOWLEDGE, READY, Eof, Event, Gap, read_items
@@ -41,6 +44,11 @@ EVENTS = [
     _event(4, "PROCESS_STATE_STOPPED", _ZWAVE + "STOPPING pid:100 signal:15 mood:0"),
     _event(5, "REMOTE_COMMUNICATION", 'type:hiveot\n{"op": "disable", "plugin": "zwave", "actor": "root"}'),
     _event(6, "REMOTE_COMMUNICATION", 'type:hiveot\n{"op": "enable", "plugin": "zwave"}'),
+    _event(
+        6,
+        "REMOTE_COMMUNICATION",
+        'type:hiveot\n{"op": "renew", "plugin": "zwave", "request": "0123456789abcdef", "keys": true}',
+    ),
     _event(7, "PROCESS_GROUP_REMOVED", "groupname:zwave\n"),
     _event(8, "PROCESS_GROUP_ADDED", "groupname:zwave\n"),
     _event(9, "TICK_5", "when:1800000000"),
@@ -68,7 +76,8 @@ def listener(folder: Path) -> Target:
         acknowledged, rest = divmod(len(written) - len(READY), len(ACKNOWLEDGE))
         assert rest == 0
         assert len(events) <= acknowledged <= data.count(b"\n")
-        reports = Reports(world.agent, snapshot=world.supervisord.snapshot, reload=lambda: None)
+        renewals = _renewals(world)
+        reports = Reports(world.agent, snapshot=world.supervisord.snapshot, reload=lambda: None, renew=renewals.notice)
         with world.state.transaction():
             for item in items[:-1][:50]:
                 assert isinstance(item, (Event, Gap))
@@ -90,6 +99,20 @@ def listener(folder: Path) -> Target:
         b"\n",
     )
     return Target("event listener", (*EVENTS, b"".join(EVENTS), b"".join(EVENTS[:3])), check, words)
+
+
+class _Worker:
+    """In the place of the thread that renews: looks at what is asked of it."""
+
+    def renew(self, account: str, renew: Renew, request: str) -> None:
+        assert account in ("zwave", "history", "launcher")
+        assert valid_request(request)
+
+
+def _renewals(world: World) -> Renewals:
+    nobody: Any = None
+    worker: Any = _Worker()
+    return Renewals(world.agent, nobody, worker)
 
 
 def _world(folder: Path) -> World:

@@ -26,6 +26,5 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "keys": credential_targets.key_files,
     "accounts": account_targets.accounts,
     "mqtt-packets": broker_targets.mqtt_packets,
+    "dynsec": broker_targets.dynsec_answers,
 }
-if broker_targets.HAS_DYNSEC:
-    TARGETS["dynsec"] = broker_targets.dynsec_answers

@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from fuzzing.broker_targets import mqtt_packets
+from fuzzing.broker_targets import dynsec_answers, mqtt_packets
 from fuzzing.hub_targets import ACCOUNT, AskedAgent, Wire, wss_frames
 from fuzzing.machine_targets import listener
 
 from hiveot_supervisor.agent.outside import MachineProcesses
 from hiveot_supervisor.agent.service import read_launcher
+from hiveot_supervisor.agent.state import Event
+from hiveot_supervisor.cli import eventlines
 from hiveot_supervisor.config import render
 from hiveot_supervisor.config.load import inspect
 from hiveot_supervisor.config.paths import locate
@@ -132,8 +134,16 @@ def test_json_that_nests_too_deep_is_damaged_like_any_other(tmp_path: Path, path
 
 
 def test_members_of_the_wrong_type_are_damage_too(tmp_path: Path) -> None:
-    data = dict.fromkeys(("directory", "reason_file", "verified", "environment_file", "user"), "x")
-    good = {**data, "format": 1, "name": "p", "argv": ["/p"], "environment": [], "requires": [], "credentials": None}
+    data = dict.fromkeys(("directory", "reason_file", "verified", "environment_file", "user", "store"), "x")
+    good = {
+        **data,
+        "format": spec.FORMAT,
+        "name": "p",
+        "argv": ["/p"],
+        "environment": [],
+        "requires": [],
+        "credentials": None,
+    }
     good["extension"] = False
     file = tmp_path / "p.json"
     file.write_text(json.dumps(good))
@@ -240,3 +250,23 @@ def test_years_of_two_digits_are_read_as_certificates_mean_them() -> None:
         begin = certificates.parse(text).not_valid_before_utc
         assert begin.year == int(f"{century}{years}")
         assert expiry.certificate_period(text).start == begin.timestamp()
+
+
+def test_a_journal_with_a_strange_state_can_be_shown() -> None:
+    """A dictionary cannot be looked up among the quiet states."""
+    change = {"state": {"a": 1}, "cause": ["x"], "note": {"b": 2}, "uptime": "long"}
+    events = [Event(1.0, "stopped", "other", "other"), Event(1.0, "pluginStateChanged", "zwave", change)]
+    assert len(list(eventlines.lines(events, color=False))) == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'{"responses": ' + DEEP.encode(),
+        b'{"responses": [{"command": "' + b"a" * 5000 + b'", "correlationData": "MARK", "error": "no"}]}',
+        b'{"responses": [{"command": "x", "correlationData": "MARK", "error": "' + b"a" * 5000 + b'"}]}',
+    ],
+)
+def test_any_answer_of_dynamic_security_is_a_bounded_refusal(answer: bytes, tmp_path: Path) -> None:
+    """RecursionError, and errors as long as the broker liked."""
+    dynsec_answers(tmp_path).check(answer)

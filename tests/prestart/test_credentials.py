@@ -128,10 +128,10 @@ def test_without_the_hub_nothing_starts_that_has_no_credentials(running: Runtime
 
 def test_a_hub_that_refuses_the_launcher_is_not_asked_again_and_again(running: RuntimeHome) -> None:
     generate(running, "refused", script="#!/bin/sh\ntouch ran-refused\n")
-    token = running.paths.token("launcher")
+    token = running.paths.token("launcher-prestart")
     good = token.read_bytes()
     try:
-        token.write_text(tokens.issue(keys.generate(), "launcher", now=time.time(), lifetime=DAY))
+        token.write_text(tokens.issue(keys.generate(), "launcher-prestart", now=time.time(), lifetime=DAY))
         result = run(running, "refused")
     finally:
         token.write_bytes(good)

@@ -15,16 +15,45 @@ from hiveot_supervisor.credentials import certificates, expiry, keys, tokens
 from hiveot_supervisor.hub.client import Right
 from hiveot_supervisor.model import Hub
 from hiveot_supervisor.runtime import bootstrap
-from hiveot_supervisor.runtime.accounts import AccountStore
+from hiveot_supervisor.runtime.accounts import Account, AccountStore
 from hiveot_supervisor.runtime.authn_actions import AccountActions, Call
 from hiveot_supervisor.runtime.authn_input import BadInput, Denied, NotFound
 from hiveot_supervisor.runtime.authn_things import ADMIN_RIGHTS, USER_ACTIONS, thing_descriptions
 from hiveot_supervisor.runtime.bootstrap import DAY, HubFiles
+from hiveot_supervisor.runtime.issued import IssuedCertificates
+from hiveot_supervisor.runtime.pbkdf2 import check_secret
 from hiveot_supervisor.runtime.roles import Role
 
 
+class RecordingBroker:
+    """What a broker would be told. one_secret: as Mosquitto, which knows one secret an account."""
+
+    def __init__(self) -> None:
+        self.one_secret = False
+        self.rechecked = 0
+        self.kicked: list[str] = []
+        self.forgotten: list[str] = []
+        self.put_accounts: list[str] = []
+        self.secrets: list[tuple[str, str, bool]] = []
+
+    def put(self, account: Account) -> None:
+        self.put_accounts.append(account.client_id)
+
+    def set_secret(self, client_id: str, secret: str, *, at_once: bool = False) -> None:
+        self.secrets.append((client_id, secret, at_once))
+
+    def kick(self, client_id: str) -> None:
+        self.kicked.append(client_id)
+
+    def forget(self, client_id: str) -> None:
+        self.forgotten.append(client_id)
+
+    def recheck(self) -> None:
+        self.rechecked += 1
+
+
 class Service:
-    """The actions over a real store and real files; `kicked`/`forgotten` record what the broker would be told."""
+    """The actions over a real store and real files; `broker` records what the broker would be told."""
 
     def __init__(self, home: Path) -> None:
         self.files = HubFiles(home / "certs")
@@ -32,16 +61,17 @@ class Service:
         self.signer = bootstrap.prepare_signer(self.files)
         self.accounts = AccountStore(home / "accounts.db")
         bootstrap.prepare_accounts(self.accounts, self.files, self.signer, "launcher")
-        self.kicked: list[str] = []
-        self.forgotten: list[str] = []
+        self.issued = IssuedCertificates(home / "accounts.db")
+        self.broker = RecordingBroker()
+        self.kicked, self.forgotten = self.broker.kicked, self.broker.forgotten
         self.actions = AccountActions(
             self.accounts,
             self.files,
             self.signer,
             launcher_id="launcher",
             now=time.time,
-            kick=self.kicked.append,
-            forget=self.forgotten.append,
+            broker=self.broker,
+            issued=self.issued,
         )
 
     def admin(self, name: str, value: Any = None, *, sender: str = "admin", right: Right = Right.ADMIN) -> Any:
@@ -117,7 +147,9 @@ def test_agents_and_consumers(service: Service) -> None:
     assert service.admin("getClientRole", "bob") == "operator"
     service.admin("setClientPassword", {"clientID": "bob", "password": "other secret"})
     assert service.kicked == ["bob", "bob"]
-    assert [p["clientID"] for p in service.admin("getProfiles")] == ["admin", "authn", "bob", "launcher", "sensor"]
+    assert [p["clientID"] for p in service.admin("getProfiles")] == [
+        *("admin", "authn", "bob", "launcher", "launcher-prestart", "sensor")
+    ]
 
 
 def test_removing_a_client(service: Service) -> None:
@@ -386,3 +418,73 @@ def test_the_thing_descriptions_name_every_action() -> None:
         thing = "admin" if name in ADMIN_RIGHTS else "user"
         handler = "".join(f"_{c.lower()}" if c.isupper() else c for c in name)
         assert hasattr(AccountActions, f"_{thing}_{handler}")
+
+
+def test_a_broker_with_one_secret_an_account(service: Service) -> None:
+    """Each new secret is told to it, with the hash kept for its next start; a password is not ended by a token."""
+    service.broker.one_secret = True
+    token = service.admin("addAgent", {"clientID": "sensor", "pubKey": public()})
+    assert service.broker.put_accounts == ["sensor"]
+    assert service.broker.secrets == [("sensor", token, False)]
+    account = service.accounts.get("sensor")
+    assert account is not None
+    assert check_secret(token, account.secret_hash)
+    assert account.secret_expires == pytest.approx(time.time() + 90 * DAY, abs=5)
+    service.person("bob", "viewer", "battery staple")
+    assert service.broker.secrets[-1] == ("bob", "battery staple", True)
+    person = service.accounts.get("bob")
+    assert person is not None
+    assert check_secret("battery staple", person.secret_hash)
+    assert person.secret_expires == 0
+    for refused in (
+        lambda: service.admin("newAgentToken", "bob"),
+        lambda: service.user("bob", "login", {"clientID": "bob", "password": "battery staple"}),
+    ):
+        with pytest.raises(Denied, match="takes no token of bob"):
+            refused()
+    service.user("bob", "updatePassword", "another one")  # answered first: it takes effect a moment later
+    assert service.broker.secrets[-1] == ("bob", "another one", False)
+    with pytest.raises(BadInput):
+        service.admin("addConsumer", {"clientID": "eve", "password": "x"})
+    assert service.accounts.get("eve") is None
+
+
+def test_other_brokers_need_no_hash_of_a_password(service: Service) -> None:
+    service.person("bob", "viewer")
+    person = service.accounts.get("bob")
+    assert person is not None
+    assert person.password_hash
+    assert person.secret_hash == ""
+    assert service.user("bob", "login", {"clientID": "bob", "password": "secret"})
+
+
+def test_prestart_manages_accounts_but_not_those_of_the_hub(service: Service) -> None:
+    assert service.admin("addService", {"clientID": "history", "pubKey": public()}, sender="launcher-prestart")
+    for protected in ("launcher", "launcher-prestart", "admin", "authn"):
+        with pytest.raises(Denied):
+            service.admin("newAgentToken", protected, sender="launcher-prestart")
+    with pytest.raises(Denied):
+        service.admin("setClientRole", {"clientID": "history", "role": "admin"}, sender="launcher-prestart")
+
+
+def test_issued_certificates_are_listed_and_taken_back(service: Service) -> None:
+    service.admin("addService", {"clientID": "history", "pubKey": public()})
+    request = certificates.create_request(keys.generate(), "history")
+    pem = service.admin("issueCertificate", {"clientID": "history", "csr": request}).encode()
+    serial = certificates.parse(pem).serial_number
+    listed = service.issued.get(serial)
+    assert listed is not None
+    assert (listed.client_id, listed.revoked) == ("history", False)
+    service.admin("revokeCertificates", "history", sender="launcher")
+    assert service.issued.void(service.accounts, now=time.time()) == [serial]
+    assert service.broker.rechecked == 1
+    assert service.kicked == ["history"]
+    service.admin("addService", {"clientID": "other", "pubKey": public()})
+    other = service.admin(
+        "issueCertificate", {"clientID": "other", "csr": certificates.create_request(keys.generate(), "other")}
+    )
+    service.admin("removeClient", "other")
+    assert service.forgotten == ["other"]
+    listed = service.issued.get(certificates.parse(other.encode()).serial_number)
+    assert listed is not None
+    assert listed.revoked

@@ -49,7 +49,14 @@ def test_first_and_second_start(site: Site) -> None:
     assert sorted(first) == sorted(
         [
             *("admin.key", "admin.token", "authn.key", "authn.pub", "authn.token", "launcher.key", "launcher.token"),
-            *("caCert.pem", "caKey.pem", "hubCert.pem", "hubKey.pem"),
+            *(
+                "caCert.pem",
+                "caKey.pem",
+                "hubCert.pem",
+                "hubKey.pem",
+                "launcher-prestart.key",
+                "launcher-prestart.token",
+            ),
         ]
     )
     assert loose_files(site.home) == []
@@ -57,6 +64,7 @@ def test_first_and_second_start(site: Site) -> None:
         "admin": (ClientType.CONSUMER, Role.ADMIN),
         "authn": (ClientType.SERVICE, Role.SERVICE),
         "launcher": (ClientType.SERVICE, Role.SERVICE),
+        "launcher-prestart": (ClientType.SERVICE, Role.NONE),
     }
     site.prepare()
     assert tree(site.files.certs) == first
@@ -71,7 +79,7 @@ def test_tokens_are_renewed_when_due_and_only_then(site: Site) -> None:
     assert {n for n, data in tree(site.files.certs).items() if data != first[n]} == set()
     site.prepare(now=time.time() + 245 * DAY)
     changed = {n for n, data in tree(site.files.certs).items() if data != first[n]}
-    assert changed == {"admin.token", "authn.token", "launcher.token", "hubCert.pem"}
+    assert changed == {"admin.token", "authn.token", "launcher.token", "launcher-prestart.token", "hubCert.pem"}
 
 
 def test_a_lost_or_foreign_token_is_replaced(site: Site) -> None:
@@ -99,6 +107,8 @@ def test_a_new_host_name_needs_a_new_certificate(site: Site) -> None:
 def test_names_for_the_network_and_unusable_ones() -> None:
     must, _ = bootstrap.host_names(Hub(listen_host="192.168.7.7"))
     assert "192.168.7.7" in must
+    must, _ = bootstrap.host_names(Hub(certificates_host="192.168.7.8", certificates_port=8884))
+    assert "192.168.7.8" in must
     must, _ = bootstrap.host_names(dataclasses.replace(HUB, listen_host="0.0.0.0"))
     assert "0.0.0.0" not in must
     must, _ = bootstrap.host_names(Hub(url="mqtts://[::1]:8883", listen_host="::1"))
@@ -171,7 +181,9 @@ def test_a_go_installation_is_taken_over(site: Site) -> None:
     accounts = site.prepare()
     after = tree(site.files.certs)
     assert {name: after[name] for name in files} == files
-    assert [a.client_id for a in accounts.all()] == ["admin", "authn", "history", "launcher", "zwavejs"]
+    assert [a.client_id for a in accounts.all()] == [
+        *("admin", "authn", "history", "launcher", "launcher-prestart", "zwavejs")
+    ]
     history = accounts.get("history")
     assert history is not None
     assert history.role is Role.SERVICE

@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from fakes.home import until
 from fakes.runtimes import LocalBroker
+from fakes.wait import wait_until
 
 from hiveot_supervisor.runtime import local
 from hiveot_supervisor.runtime.local import ProbeFailed, probe, settle
-from hiveot_supervisor.runtime.logins import PROBE_USER, Admission
+from hiveot_supervisor.runtime.logins import PROBE_USER, RUNTIME_USER
 from hiveot_supervisor.runtime.roles import EVERYTHING, Grants, Role, grants
 
 
-@pytest.fixture
-def leaky(broker: LocalBroker) -> Iterator[LocalBroker]:
-    """A broker whose rights a test may spoil."""
-    yield broker
-    del broker.door.admit  # type: ignore[method-assign]
+def stored(broker: LocalBroker) -> int:
+    with broker.logins.connect() as reader:
+        reader.subscribe("#")
+        return len(reader.settle())
 
 
-def spoil(broker: LocalBroker, user: str, rights: Grants) -> None:
-    real = broker.door.admit
-
-    def admit(name: str, password: str, mqtt_id: str) -> Admission:
-        admission = real(name, password, mqtt_id)
-        return Admission(rights, admission.expires) if name == user else admission
-
-    broker.door.admit = admit  # type: ignore[method-assign]
-
-
-def test_the_probe_passes_and_leaves_nothing(broker: LocalBroker) -> None:
-    before = broker.broker.retained()
-    probe(broker.logins)
-    probe(broker.logins)
-    until(lambda: broker.broker.retained() == before)  # the server removes it a moment after its PUBACK
+def test_the_probe_passes_and_leaves_nothing(either: LocalBroker) -> None:
+    before = stored(either)
+    probe(either.logins)
+    probe(either.logins)
+    wait_until(lambda: stored(either) == before)  # the server removes it a moment after its PUBACK
 
 
 OWN = grants(Role.NONE, PROBE_USER)
@@ -54,18 +41,17 @@ OWN = grants(Role.NONE, PROBE_USER)
         (OWN | Grants(publish=("hiveot/action/#",)), "hiveot/action/authn/User/getProfile/admin"),
     ],
 )
-def test_the_probe_finds_the_hole(leaky: LocalBroker, rights: Grants, text: str) -> None:
-    spoil(leaky, PROBE_USER, rights)
-    with pytest.raises(ProbeFailed) as caught:
-        probe(leaky.logins)
+def test_the_probe_finds_the_hole(either: LocalBroker, rights: Grants, text: str) -> None:
+    with either.spoiled(PROBE_USER, rights), pytest.raises(ProbeFailed) as caught:
+        probe(either.logins)
     assert text in str(caught.value)
 
 
-def test_a_probe_that_could_not_see_a_hole_fails_too(leaky: LocalBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_probe_that_could_not_see_a_hole_fails_too(either: LocalBroker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "_POSITIVE_TIMEOUT", 0.3)
-    spoil(leaky, "~runtime", Grants(publish=("#",), subscribe=("hiveot/td/#",)))
-    with pytest.raises(ProbeFailed, match="does not deliver"):
-        probe(leaky.logins)
+    rights = Grants(publish=("#",), subscribe=("hiveot/td/#",))
+    with either.spoiled(RUNTIME_USER, rights), pytest.raises(ProbeFailed, match="does not deliver"):
+        probe(either.logins)
 
 
 def test_stored_messages_are_waited_for() -> None:

@@ -1,4 +1,4 @@
-"""The contract of the hub: seven roles against a real broker, every cell of docs/mqtt-hub.md §3 tried out."""
+"""The contract of the hub: seven roles against each real broker, every cell of docs/mqtt-hub.md §3 tried out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from fakes.runtimes import LocalBroker
 
+from hiveot_supervisor.model import Driver
 from hiveot_supervisor.runtime.rawmqtt import REFUSED, RawMqtt
 from hiveot_supervisor.runtime.roles import Role
 
@@ -69,22 +70,23 @@ assert len(PUBLISH) + len(SUBSCRIBE) >= 27
 
 
 @pytest.fixture(scope="module")
-def watcher(broker: LocalBroker) -> Iterator[RawMqtt]:
+def watcher(either: LocalBroker) -> Iterator[RawMqtt]:
     """Sees everything that gets through."""
-    with broker.logins.connect() as connection:
-        for topic in ("#", "$CONTROL/#", "$JS/API/STREAM/#"):  # `#` does not cover what begins with `$`
-            assert connection.subscribe(topic) == 1
-        connection.publish("$CONTROL/here", b"seen")
-        delivery = connection.receive(5)
-        assert delivery is not None
-        assert delivery.topic == "$CONTROL/here"
+    with either.logins.connect() as connection:
+        for topic in ("#", "$CONTROL/#") + (("$JS/API/STREAM/#",) if either.driver is Driver.NATS else ()):
+            assert connection.subscribe(topic) == 1  # `#` does not cover what begins with `$`
+        if either.driver is Driver.NATS:  # Mosquitto keeps these for its plugin
+            connection.publish("$CONTROL/here", b"seen")
+            delivery = connection.receive(5)
+            assert delivery is not None
+            assert delivery.topic == "$CONTROL/here"
         yield connection
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_publish(broker: LocalBroker, watcher: RawMqtt, role: Role) -> None:
+def test_publish(either: LocalBroker, watcher: RawMqtt, role: Role) -> None:
     user = f"my.{role.value}-1"  # dots and dashes in IDs must not widen or narrow anything
-    with broker.raw(user, broker.add(user, role)) as client, broker.logins.connect() as end:
+    with either.raw(user, either.add(user, role)) as client, either.logins.connect() as end:
         watcher.settle()
         for topic in PUBLISH:
             client.publish(topic.replace("{u}", user), role.value.encode())
@@ -98,9 +100,9 @@ def test_publish(broker: LocalBroker, watcher: RawMqtt, role: Role) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_subscribe(broker: LocalBroker, role: Role) -> None:
+def test_subscribe(either: LocalBroker, role: Role) -> None:
     user = f"my.{role.value}-2"
-    with broker.raw(user, broker.add(user, role)) as client:
+    with either.raw(user, either.add(user, role)) as client:
         codes = {topic: client.subscribe(topic.replace("{u}", user)) for topic in SUBSCRIBE}
     column = ROLES.index(role)
     assert {t for t, code in codes.items() if code != REFUSED} == {
@@ -109,11 +111,11 @@ def test_subscribe(broker: LocalBroker, role: Role) -> None:
 
 
 @pytest.mark.parametrize("role", [Role.NONE, Role.AGENT, Role.VIEWER])
-def test_retained_messages_are_seen_by_whom_they_are_for(broker: LocalBroker, watcher: RawMqtt, role: Role) -> None:
+def test_retained_messages_are_seen_by_whom_they_are_for(either: LocalBroker, watcher: RawMqtt, role: Role) -> None:
     user = f"reader-{role.value}"
     watcher.publish("hiveot/td/other/thing", b"{}", retain=True)
     try:
-        with broker.raw(user, broker.add(user, role)) as client:
+        with either.raw(user, either.add(user, role)) as client:
             client.subscribe("hiveot/td/#")
             seen = [(each.topic, each.retained) for each in client.settle()]
         assert seen == ([("hiveot/td/other/thing", True)] if role is Role.VIEWER else [])
@@ -121,8 +123,8 @@ def test_retained_messages_are_seen_by_whom_they_are_for(broker: LocalBroker, wa
         watcher.publish("hiveot/td/other/thing", b"", retain=True)
 
 
-def test_the_launcher_may_ask_authn_and_announce_itself(broker: LocalBroker, watcher: RawMqtt) -> None:
-    with broker.raw("launcher", broker.add("launcher", Role.SERVICE)) as client, broker.logins.connect() as end:
+def test_the_launcher_may_ask_authn_and_announce_itself(either: LocalBroker, watcher: RawMqtt) -> None:
+    with either.raw("launcher", either.add("launcher", Role.SERVICE)) as client, either.logins.connect() as end:
         watcher.settle()
         for topic in (
             "hiveot/admin/authn/Admin/addService/launcher",

@@ -19,6 +19,7 @@ from hiveot_supervisor.errors import ConfigError, ExitCode, HiveotError
 from hiveot_supervisor.hub.client import Account as Login
 from hiveot_supervisor.hub.client import Right
 from hiveot_supervisor.hub.mqtt import MqttHubClient
+from hiveot_supervisor.model import Driver
 from hiveot_supervisor.runtime import exclusive, service
 from hiveot_supervisor.runtime.settings import load_settings
 
@@ -29,7 +30,8 @@ def fails(home: RuntimeHome) -> tuple[int, str]:
     return code, home.log.read_text()
 
 
-def test_first_start_second_start_and_clean_end(home: RuntimeHome) -> None:
+def test_first_start_second_start_and_clean_end(each_home: RuntimeHome) -> None:
+    home = each_home
     first = home.start()
     broker = home.broker_pid()
     client = home.client("launcher")
@@ -54,7 +56,8 @@ def test_first_start_second_start_and_clean_end(home: RuntimeHome) -> None:
     assert home.stop() == 0
 
 
-def test_kill_9_takes_the_broker_along_and_loses_no_account(home: RuntimeHome) -> None:
+def test_kill_9_takes_the_broker_along_and_loses_no_account(each_home: RuntimeHome) -> None:
+    home = each_home
     home.start()
     broker = home.broker_pid()
     client = home.client("launcher")
@@ -66,11 +69,12 @@ def test_kill_9_takes_the_broker_along_and_loses_no_account(home: RuntimeHome) -
     home.raw("a", token).close()
     client.wait_connected(10)
     profiles = client.invoke_action("authn", "Admin", "getProfiles", right=Right.CONFIG)
-    assert [p["clientID"] for p in profiles] == ["a", "admin", "authn", "launcher"]
+    assert [p["clientID"] for p in profiles] == ["a", "admin", "authn", "launcher", "launcher-prestart"]
     client.close()
 
 
-def test_a_broker_that_ends_ends_the_runtime(home: RuntimeHome) -> None:
+def test_a_broker_that_ends_ends_the_runtime(each_home: RuntimeHome) -> None:
+    home = each_home
     home.start()
     os.kill(home.broker_pid(), signal.SIGKILL)
     assert home.process is not None
@@ -79,8 +83,9 @@ def test_a_broker_that_ends_ends_the_runtime(home: RuntimeHome) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signals_to_the_whole_group_end_it_cleanly(home: RuntimeHome, number: signal.Signals) -> None:
+def test_signals_to_the_whole_group_end_it_cleanly(each_home: RuntimeHome, number: signal.Signals) -> None:
     """As supervisord's stopasgroup and a terminal's Ctrl-C do."""
+    home = each_home
     home.start()
     assert home.process is not None
     broker = home.broker_pid()
@@ -191,13 +196,11 @@ def test_a_damaged_account_store(home: RuntimeHome) -> None:
     assert "error: cannot open the account store" in log
 
 
-def test_a_driver_that_is_not_there(home: RuntimeHome) -> None:
-    from hiveot_supervisor.model import Driver
-
-    home.configure(driver=Driver.MOSQUITTO)
+def test_mosquitto_missing(home: RuntimeHome) -> None:
+    home.configure(driver=Driver.MOSQUITTO, broker_path=home.path / "no-such-broker")
     code, log = fails(home)
-    assert code == ExitCode.CONFIG
-    assert "cannot drive the broker mosquitto" in log
+    assert code == ExitCode.FAILED
+    assert f"the broker {home.path}/no-such-broker cannot be run" in log
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"hub": {"listen_port": "x"}}', '{"hub": {}}', "null"])
@@ -232,8 +235,9 @@ def test_leftovers_of_a_killed_writer_are_removed(home: RuntimeHome) -> None:
     assert not leftover.exists()
 
 
-def test_whoever_gets_in_finds_the_account_service(home: RuntimeHome) -> None:
+def test_whoever_gets_in_finds_the_account_service(each_home: RuntimeHome) -> None:
     """A launcher that waits for the hub with its first request ready, while the hub starts."""
+    home = each_home
     home.start()
     home.stop()
     for _ in range(3):
