@@ -164,6 +164,7 @@ def plot(results: Results, path: Path) -> Path | None:
                 axis.plot(*zip(*points, strict=True), marker="o", label=name)
         axis.set(title=f"{title} (s)", xlabel="programs", xscale="log", yscale="log")
         axis.grid(visible=True, alpha=0.3)
-    axes[0].legend()
+    if axes[0].has_data():
+        axes[0].legend()
     figure.savefig(path, metadata={"Date": None, "Creator": None})
     return path
