@@ -45,7 +45,10 @@ _ALL = _SCHEMA + properties.SCHEMA + samples.SCHEMA
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is remembered of a plugin. Times are wall seconds, 0 = never; exit_code and signal None = unknown."""
+    """What is remembered of a plugin. Times are wall seconds, 0 = never; exit_code and signal None = unknown.
+
+    started_mono, next_mono: monotonic seconds (of the system, so that they hold for a later process of the same boot).
+    """
 
     id: str
     enabled: bool = True
@@ -67,6 +70,8 @@ class Record:
     executed: bool = False
     stray: int = 0
     stray_started: float = 0.0
+    started_mono: float = 0.0
+    next_mono: float = 0.0
 
 
 _MEMBERS = tuple(field.name for field in fields(Record))

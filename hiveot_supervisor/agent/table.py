@@ -353,7 +353,7 @@ def describe_exit(exit_: Exit) -> str:
 
 
 def to_record(entry: Entry, now: Now) -> Record:
-    """What is stored of an entry; deadlines become wall time, because monotonic time ends with the boot."""
+    """What is stored of an entry; times in wall time as well, because monotonic time ends with the boot."""
     return Record(
         id=entry.plugin.id,
         enabled=entry.enabled,
@@ -370,6 +370,8 @@ def to_record(entry: Entry, now: Now) -> Record:
         failures=entry.backoff.failures,
         delay=entry.backoff.delay,
         next_try=0.0 if entry.next_try is None else now.wall + entry.next_try - now.mono,
+        next_mono=entry.next_try or 0.0,
+        started_mono=entry.started_mono,
         attempted=entry.wanted is None,
         ready=entry.ready,
         executed=entry.executed,
@@ -391,6 +393,8 @@ def restore(entry: Entry, record: Record, now: Now, *, same_boot: bool) -> None:
         entry.executed = record.executed
         entry.ready = same_boot and record.ready
         entry.started_mono = now.mono - max(0.0, now.wall - record.started)
+        if same_boot and 0.0 < record.started_mono <= now.mono:
+            entry.started_mono = record.started_mono  # the wall clock may have been set since
     if not same_boot:
         return
     entry.backoff = Backoff(record.failures, record.delay)
@@ -398,5 +402,4 @@ def restore(entry: Entry, record: Record, now: Now, *, same_boot: bool) -> None:
     if PluginState(record.state) not in UP:
         entry.state = PluginState(record.state)
     if record.next_try:
-        wait = min(max(0.0, record.next_try - now.wall), max(record.delay, GATE_RETRY))
-        entry.next_try = now.mono + wait
+        entry.next_try = min(record.next_mono, now.mono + max(record.delay, GATE_RETRY))

@@ -144,7 +144,7 @@ def test_use_of_resources_is_shown_and_told(home: Home) -> None:
     subscriber = home.subscribe()
     until(lambda: values(subscriber, "plugin-one", "rss")[-1:] > [20_000_000])
     until(lambda: values(subscriber, "plugin-one", "threads")[-1:] == [2])
-    assert values(subscriber, "plugin-one", "files")[-1] >= 3
+    until(lambda: values(subscriber, "plugin-one", "files")[-1] >= 3)
     view = until(lambda: (v := home.views()["one"])["threads"] and v)
     assert (view["threads"], view["processes"]) == (2, 1)
     assert view["open_files"] >= 3

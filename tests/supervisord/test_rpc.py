@@ -465,6 +465,19 @@ def test_only_our_own_supervisord_and_roots_are_believed(tmp_path: Path) -> None
         check_peer(path, os.geteuid() + 12345)
 
 
+LISTEN = """
+import os, socket, sys
+os.setuid(int(sys.argv[2]))
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+listener.settimeout(20)
+print("listening", flush=True)
+sys.exit(1 if listener.accept()[0].recv(100) else 0)
+"""
+"""Listens as another user; exits 1 when it was sent anything."""
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to listen as another user")
 @pytest.mark.parametrize("owned", [False, True], ids=["roots-folder", "their-folder"])
 def test_another_users_socket_gets_no_request(silent: tuple[Path, socket.socket], owned: bool) -> None:
@@ -474,15 +487,10 @@ def test_another_users_socket_gets_no_request(silent: tuple[Path, socket.socket]
     os.chown(path.parent, nobody.pw_uid if owned else 0, -1)
     path.unlink()
     path.parent.chmod(0o777)
-    pid = os.fork()
-    if pid == 0:  # listens as nobody, and exits 1 when it was sent anything
-        os.setuid(nobody.pw_uid)
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(str(path))
-        listener.listen()
-        with listener.accept()[0] as connection:
-            os._exit(1 if connection.recv(100) else 0)
-    wait_until(path.exists)
+    words = [sys.executable, "-c", LISTEN, str(path), str(nobody.pw_uid)]
+    listener = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    assert listener.stdout is not None
+    assert listener.stdout.readline() == "listening\n"
     client = SupervisordClient(path, timeout=5)
     if owned:
         with pytest.raises(SupervisordUnreachable) as unreachable:
@@ -493,7 +501,8 @@ def test_another_users_socket_gets_no_request(silent: tuple[Path, socket.socket]
             client.state()
         assert refused.value.exit_code is ExitCode.UNREACHABLE
         assert str(path.parent) in refused.value.hint
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == owned
+    assert listener.wait(30) == owned
+    listener.stdout.close()
 
 
 @pytest.mark.parametrize(
