@@ -83,6 +83,9 @@ BATCH = 200
 ALLOWANCE = Allowance(rate=200.0, burst=500, unanswered=64, total=192)
 """Of requests of one consumer; what waits here together waits before supervisord's reports in the queue."""
 
+LAST_REPORTS = 0.005
+"""Seconds for the reports that came before the signal to get from the listener thread to the queue."""
+
 FLUSH_TIMEOUT = 3.0
 """Seconds to deliver the last events before leaving."""
 
@@ -331,7 +334,7 @@ class Service:
 
     def _leave(self) -> None:
         """SIGTERM: with supervisord shutting down all others have stopped; else only the agent is to stop."""
-        self._drain(0.05)
+        self._drain(LAST_REPORTS)
         if self._shutting_down():
             self.agent.shutting_down = True
             self.agent.all_gone(Cause.SHUTDOWN)

@@ -132,8 +132,8 @@ class Loop:
             if not readable and not writable:
                 return readable, writable
             others = self._pipes.handle(readable, writable)
-            if others[0] or others[1] or timeout <= 0:
-                return others
+            if others[0] or others[1] or timeout <= 0 or self.options.mood < Mood.RUNNING:
+                return others  # at a shutdown the next step may wait for what a listener has just said
 
     def _before_poll(self, timeout: float) -> float:
         """Send and register what is to be; returns how long to wait."""
