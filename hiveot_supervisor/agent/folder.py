@@ -10,6 +10,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from hiveot_supervisor.model import Launcher
@@ -17,10 +18,15 @@ from hiveot_supervisor.model import Launcher
 log = logging.getLogger(__name__)
 
 INTERVAL = 1.0
+SHARE = 0.001
+"""Seconds between two looks, and the share of a core that they may take."""
 
 
 class FolderWatch:
-    """Looks once a second; acts when the folder has been quiet for one look (a copy in progress is waited for)."""
+    """Looks once a second (at a folder of many hundred files less often).
+
+    Acts when the folder has been quiet for one look: a copy in progress is waited for.
+    """
 
     def __init__(self, launcher: Launcher, generated: Path) -> None:
         self._launcher = launcher
@@ -34,10 +40,11 @@ class FolderWatch:
         """True once after the folder has changed and come to rest. `mono`: monotonic seconds."""
         if mono < self.due:
             return False
-        self.due = mono + INTERVAL
+        begun = time.thread_time()
+        stamp = self._stamp()
+        self.due = mono + max(INTERVAL, (time.thread_time() - begun) / SHARE)
         if self._adding is not None and self._adding.poll() is not None:
             self._adding = None
-        stamp = self._stamp()
         if stamp != self._seen:
             self._seen, self._moving = stamp, True
             return False

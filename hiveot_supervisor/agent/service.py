@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ from hiveot_supervisor.agent.renewal_worker import RenewalWorker
 from hiveot_supervisor.agent.renewing import Renewals
 from hiveot_supervisor.agent.reports import Reports
 from hiveot_supervisor.agent.requests import Requests
+from hiveot_supervisor.agent.samples import Usage
 from hiveot_supervisor.agent.state import State, StateError
 from hiveot_supervisor.agent.strays import escaped
 from hiveot_supervisor.agent.strays import find as find_strays
@@ -77,6 +78,10 @@ from hiveot_supervisor.supervisord.states import Mood
 log = logging.getLogger("agent")
 
 SAMPLE_INTERVAL = 5.0
+SAMPLE_SHARE = 0.005
+"""Seconds between two samples, and the share of a core that they may take: with very many plugins they come rarer."""
+
+_FIGURES = tuple(f.name for f in fields(Usage))
 BATCH = 200
 """Items of the queue that are handled, and stored, together at most."""
 
@@ -312,7 +317,11 @@ class Service:
         """Take a resource sample when it is due."""
         if mono < self._sample_due:
             return
-        self._sample_due = mono + SAMPLE_INTERVAL
+        begun = time.thread_time()
+        self._look(mono)
+        self._sample_due = mono + max(SAMPLE_INTERVAL, (time.thread_time() - begun) / SAMPLE_SHARE)
+
+    def _look(self, mono: float) -> None:
         roots = {name: e.pid for name, e in self.agent.table.entries.items() if e.running}
         usage, foreign = self.monitor.look(roots, self._supervisord)
         up = [name for name, e in self.agent.table.entries.items() if e.up or e.intent is not None]
@@ -320,7 +329,7 @@ class Service:
         strays = find_strays(self.agent.launcher.plugins, foreign, str(self.paths.home))
         self.health.sampled(usage, strays)
         self.state.samples.add(usage, mono=mono, wall=time.time())
-        plugins = {name: {"pid": roots[name], **asdict(used)} for name, used in usage.items()}
+        plugins = {name: {"pid": roots[name]} | {m: getattr(used, m) for m in _FIGURES} for name, used in usage.items()}
         target = self.paths.run / "samples.json"
         fresh = target.with_suffix(".new")
         try:
