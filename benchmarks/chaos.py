@@ -24,7 +24,7 @@ def main() -> int:
     print(f"{result.events} events, {transitions} transitions, seed {seed}, {time.monotonic() - begin:.0f} s")
     print(f"kill -9: {result.kills}; duplicates {result.duplicates}, early {result.early}")
     print(f"lost {len(result.missing)}, wrong {len(result.wrong)}")
-    for text in result.wrong[:10]:
+    for text in [*result.lacking[:10], *result.wrong[:10]]:
         print(" ", text)
     return 1 if result.missing or result.wrong else 0
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from peers import Peer, Stamps, descendants
 
 POLL = 0.001
+SETTLE = 5.0
+"""Seconds after which the consequences of a start are over."""
 
 
 @contextlib.contextmanager
@@ -104,7 +106,8 @@ def status(peer: Peer, samples: int) -> list[float]:
     found = []
     for _ in range(samples):
         begun = time.monotonic()
-        subprocess.run(peer.status(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60, check=False)
+        # without a time-out, with which it would look for the end in steps of up to 50 ms
+        subprocess.run(peer.status(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
         found.append(time.monotonic() - begun)
     return found
 
@@ -126,7 +129,8 @@ def memory(pids: set[int]) -> tuple[int, int]:
 
 
 def idle(pids: set[int], seconds: float) -> float:
-    """Percent of one core that processes use while nothing happens."""
+    """Percent of one core that processes use while nothing happens, once what the start has caused is over."""
+    time.sleep(SETTLE)
     before = {pid: cpu(pid) for pid in pids}
     begun = time.monotonic()
     time.sleep(seconds)

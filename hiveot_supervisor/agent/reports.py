@@ -85,8 +85,11 @@ class Reports:
         return Exit()
 
     def _command(self, data: str) -> None:
-        """A notice from the command line: {"op": "disable"|"enable"|"start"|"reload"|"renew", "plugin": NAME,
+        """A notice from the command line: {"op": "disable"|"enable"|"start"|"stop"|"reload"|"renew", "plugin": NAME,
         "actor": WHO}; for renew see `Renewals.notice`.
+
+        `stop` is of a plugin that did not run when supervisord was asked. Where it runs by now, somebody has started it
+        since, and that counts, or we have, and that does not.
         """
         try:
             message = json.loads(data)
@@ -105,3 +108,5 @@ class Reports:
             self._agent.set_enabled(entry, operation == "enable", str(message.get("actor", ""))[:64])
         elif operation == "start":
             self._agent.start(entry, Cause.OPERATOR)
+        elif operation == "stop" and not (entry.up and entry.cause is Cause.OPERATOR):
+            self._agent.stop(entry, Cause.OPERATOR)

@@ -173,12 +173,14 @@ class Control:
         asked, done = set(), {}
         for plugin in reversed(plugins):
             if disable and plugin is not self.home.launcher.runtime:
-                self._tell_agent({"op": "disable", "plugin": plugin.id})
+                self._tell_agent("disable", plugin)
             try:
                 self.rpc.stop(plugin.id)
                 asked.add(plugin.id)
             except SupervisordFault as fault:
                 if fault.code == Fault.NOT_RUNNING:
+                    if disable and plugin is not self.home.launcher.runtime:
+                        self._tell_agent("stop", plugin)  # the agent may be about to start it again
                     done[plugin.id] = Outcome(plugin.id, True, f"{plugin.id} does not run", changed=False)
                 else:
                     done[plugin.id] = Outcome(plugin.id, False, f"{plugin.id}: {fault}")
@@ -200,10 +202,9 @@ class Control:
                 time.sleep(POLL)
         return [done[p.id] for p in plugins]
 
-    def _tell_agent(self, message: dict[str, str]) -> None:
-        """A notice to the agent; while it is down supervisord's own reports have to do."""
-        if self.agent:
-            self.rpc.send_remote_event("hiveot", json.dumps(message))
+    def _tell_agent(self, operation: str, plugin: Plugin) -> None:
+        """A notice to the agent; while that is down supervisord keeps it for the next one."""
+        self.rpc.send_remote_event("hiveot", json.dumps({"op": operation, "plugin": plugin.id}))
 
 
 def _blocked_by(plugin: Plugin, pid: int) -> Outcome:

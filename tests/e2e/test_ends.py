@@ -107,6 +107,24 @@ def test_a_flood_of_output_harms_nobody(home: Home) -> None:
     assert sum(p.stat().st_size for p in log.parent.glob("flood.log*")) < 4_000_000
 
 
+def test_a_stop_while_the_agent_is_away_holds(home: Home) -> None:
+    """Of a plugin that waits for its next start there is nothing to stop, but it must not be started again."""
+    home.plugin("one", "#!/bin/sh\nexit 3\n")
+    home.configure("one", extra="restart: {delay: 1s, jitter: 0%}\n")
+    home.up_failing()
+    until(lambda: home.views()["one"]["state"] == "backoff")
+    home.ctl("stop", "launcher")
+    home.launch("stop", "one")
+    home.ctl("start", "launcher")
+    until(lambda: home.views()["one"]["state"] == "stopped")
+    assert home.views()["one"]["enabled"] is False
+    starts = len(home.journal("started"))
+    home.plugin("one")
+    home.launch("start", "one")
+    assert home.views()["one"]["enabled"] is True
+    assert len(home.journal("started")) == starts + 1
+
+
 def test_without_a_hub_plugins_that_have_credentials_run_after_the_timeout(home: Home) -> None:
     """The hub stays away: those with credentials run after runtimeTimeout, the rest as soon as the hub is there."""
     home.plugin("old")

@@ -90,6 +90,7 @@ class Result:
     duplicates: int = 0
     early: int = 0
     missing: list[int] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
 
@@ -113,7 +114,8 @@ def run(home: Home, *, transitions: int, flappers: int, seed: int, pause: tuple[
             time.sleep(chance.uniform(*pause))
             _kill(home, chance.choice(list(result.kills)), result)
         home.launch("stop", "all", "--timeout", "60", check=None)
-        until(lambda: _hub_pid(home) and _transitions(home) == _transitions(home), 60)
+        # also with an agent that was killed a moment ago: it comes back, and what was stopped stays stopped
+        until(lambda: {home.views()[n]["state"] for n in names} == {"stopped"}, 60, "all stopped")
         until(lambda: consumer.last >= _newest(home), 90, "the consumer has everything")
     finally:
         consumer.close()
@@ -126,6 +128,7 @@ def _judge(home: Home, consumer: DurableConsumer, result: Result, names: list[st
     result.duplicates, result.early = consumer.duplicates, consumer.early
     stored = {e["seq"]: e for e in consumer.stored}
     result.missing = [seq for seq in journal if seq not in stored]
+    result.lacking = [f"seq {s}: {journal[s].name} {journal[s].value}" for s in result.missing]
     result.wrong = [f"seq {s}: {e['value']}" for s, e in stored.items() if s in journal and _told(journal[s], e) != e]
     for name in names:
         words = [e["name"] for e in consumer.stored if e["value"] == name]
