@@ -78,8 +78,10 @@ from hiveot_supervisor.supervisord.states import Mood
 log = logging.getLogger("agent")
 
 SAMPLE_INTERVAL = 5.0
-SAMPLE_SHARE = 0.005
-"""Seconds between two samples, and the share of a core that they may take: with very many plugins they come rarer."""
+SAMPLE_SHARE, SAMPLE_LIMIT = 0.005, 15.0
+"""Seconds between two samples, and the share of a core that they may take: with very many plugins they come rarer, up
+to a limit, because the first look at a busy machine takes long and limits of plugins want several.
+"""
 
 _FIGURES = tuple(f.name for f in fields(Usage))
 BATCH = 200
@@ -319,9 +321,11 @@ class Service:
             return
         begun = time.thread_time()
         self._look(mono)
-        self._sample_due = mono + max(SAMPLE_INTERVAL, (time.thread_time() - begun) / SAMPLE_SHARE)
+        pause = (time.thread_time() - begun) / SAMPLE_SHARE
+        self._sample_due = mono + min(SAMPLE_LIMIT, max(SAMPLE_INTERVAL, pause))
 
     def _look(self, mono: float) -> None:
+        """Look at all processes: resources, strays, and what ended plugins have left behind."""
         roots = {name: e.pid for name, e in self.agent.table.entries.items() if e.running}
         usage, foreign = self.monitor.look(roots, self._supervisord)
         up = [name for name, e in self.agent.table.entries.items() if e.up or e.intent is not None]
