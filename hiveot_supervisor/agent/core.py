@@ -118,9 +118,12 @@ class Agent:
         """Forked. `started` follows when the plugin's own program was executed."""
         entry = self.table.get(name)
         if entry is not None and not (entry.up and entry.pid == pid):
+            doomed = entry.doomed
             self.table.forked(entry, pid)
             self._forks[name] = _Fork(pid, self.clock.monotonic())
             self._watch_forks(self.clock.monotonic())
+            if doomed is not None:
+                self._stop_now(entry, doomed, entry.actor)
 
     def process_stopping(self, name: str, pid: int, *, shutdown: bool) -> None:
         """A stop was commanded. Of another process than the present one it is an old report, from before a snapshot."""
@@ -201,9 +204,11 @@ class Agent:
         entry.wanted = None
         if cause is Cause.OPERATOR:
             entry.enabled = True
-        if entry.up:
-            if entry.state is PluginState.STOPPING:
+        if entry.up or entry.coming:
+            entry.doomed = None
+            if entry.up and (entry.ending or entry.state is PluginState.STOPPING):
                 entry.again = cause
+            self.teller.save(entry)
             return
         if problem := unstartable(plugin):
             self.teller.tell(self.table.unable(entry, PluginState.MISSING, problem, now))
@@ -248,14 +253,19 @@ class Agent:
         if cause is Cause.OPERATOR:
             self.teller.tell(self.table.disable(entry, actor, now))
         self.teller.save(entry)
-        if not entry.up:
-            return
-        entry.intent, entry.actor = cause, actor
+        if entry.coming:
+            entry.doomed, entry.actor = cause, actor
+        elif entry.up:
+            self._stop_now(entry, cause, actor)
+
+    def _stop_now(self, entry: Entry, cause: Cause, actor: str) -> None:
+        entry.intent, entry.actor, entry.ending = cause, actor, True
         try:
             self.rpc.stop(entry.plugin.id)
         except SupervisordFault as fault:
             log.info("stop of %s: %s", entry.plugin.id, fault)
         except SupervisordUnreachable as error:
+            entry.ending = False
             log.warning("stop of %s: %s", entry.plugin.id, error)
 
     def restart(self, entry: Entry, cause: Cause, actor: str = "") -> None:
@@ -330,7 +340,7 @@ class Agent:
         """Credentials were made, or why not."""
         self.preparing.discard(plugin_id)
         entry = self.table.get(plugin_id)
-        if entry is None or entry.intent is None or entry.up or entry.wanted is not None:
+        if entry is None or entry.intent is None or entry.up or entry.coming or entry.wanted is not None:
             return
         now = self.now()
         if not error:

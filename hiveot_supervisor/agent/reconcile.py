@@ -65,7 +65,8 @@ def reconfigure(agent: Agent, launcher: Launcher) -> None:
 def _merge(agent: Agent, entry: Entry, process: ProcessInfo | None, *, same_boot: bool) -> None:
     """Bring an entry in line with the process that supervisord really has; report what was missed."""
     alive = process is not None and process.pid > 0
-    if entry.state in UP and not (process and alive and process.pid == entry.pid):
+    unseen = entry.asked is not None and not alive
+    if unseen or (entry.state in UP and not (process and alive and process.pid == entry.pid)):
         agent.forget_process(entry.plugin.id)
         for transition in _missed(agent, entry, process if same_boot else None):
             agent.teller.tell(transition, inferred=True)
@@ -74,11 +75,10 @@ def _merge(agent: Agent, entry: Entry, process: ProcessInfo | None, *, same_boot
     if entry.state in UP:
         agent.watch(entry)
         return
-    entry.pid = process.pid
-    entry.state = PluginState.STARTING
     entry.note = ""
     entry.next_try = None
-    entry.cause = Cause.OPERATOR if entry.managed else Cause.AUTOSTART
+    entry.cause = entry.asked or (Cause.OPERATOR if entry.managed else Cause.AUTOSTART)
+    agent.table.forked(entry, process.pid)
     agent.watch(entry)
 
 

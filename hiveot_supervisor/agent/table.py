@@ -76,7 +76,9 @@ class Entry:
 
     executed: the plugin's own program runs in this process. wanted: it shall be started as soon as its turn comes
     (`chained`: its turn is after its predecessor in the list). intent: why we caused the change that is under way.
-    again: start it again with this cause once it has stopped. next_try: monotonic time of the next attempt.
+    asked: why we asked supervisord to start it, until it is reported to be forked, or not to be. doomed: stop it for
+    this cause as soon as it is forked. ending: supervisord was asked to stop it. again: start it again with this cause
+    once it has stopped. next_try: monotonic time of the next attempt.
     ready: its readiness check passed; late: it did not pass in time. alive_failures: failed liveness checks in a row.
     watches: of its resource limits. stray: a copy of it that supervisord does not own. gated: its last
     start ended in prestart.
@@ -101,6 +103,9 @@ class Entry:
     wanted: Cause | None = None
     chained: bool = False
     intent: Cause | None = None
+    asked: Cause | None = None
+    doomed: Cause | None = None
+    ending: bool = False
     actor: str = ""
     again: Cause | None = None
     ready: bool = False
@@ -120,6 +125,16 @@ class Entry:
     def running(self) -> bool:
         """Its own program runs."""
         return self.up and self.executed
+
+    @property
+    def coming(self) -> bool:
+        """A process of it is being made, or has come and gone already: the reports are on their way."""
+        return not self.up and (self.asked is not None or self.state is PluginState.STARTING)
+
+    def arrived(self) -> None:
+        """What supervisord was asked for has been reported."""
+        self.asked = self.doomed = None
+        self.ending = False
 
 
 class Table:
@@ -160,9 +175,9 @@ class Table:
         entry.alive_failures = 0
         entry.watches = Watches()
         entry.pid = 0
-        entry.cause = entry.intent or (Cause.OPERATOR if entry.managed else Cause.AUTOSTART)
+        entry.cause = entry.asked or entry.intent or (Cause.OPERATOR if entry.managed else Cause.AUTOSTART)
         if entry.cause is Cause.OPERATOR:
-            entry.enabled = True
+            entry.enabled = entry.enabled or entry.asked is None  # one that we asked for may be disabled by now
             entry.backoff = Backoff()
         entry.wanted = None
         entry.disabled_by_stop = False
@@ -174,6 +189,7 @@ class Table:
         """The process exists; prestart runs in it until `executed`."""
         entry.pid = pid
         entry.state = PluginState.STARTING
+        entry.arrived()
 
     def executed(self, entry: Entry, now: Now) -> Transition | None:
         """The plugin's own program runs now."""
@@ -248,6 +264,7 @@ class Table:
         """prestart did not run the plugin: no failure is counted, `111` is tried again, `100` waits for a change."""
         entry.note = clean(gate.reason, MAX_NOTE)
         entry.gated = True
+        entry.arrived()
         entry.exit = exit_
         entry.pid = 0
         entry.cause = Cause.DEPENDENCY
@@ -269,6 +286,7 @@ class Table:
 
     def _ended(self, entry: Entry, state: PluginState, exit_: Exit, now: Now) -> Transition | None:
         executed, entry.executed = entry.executed, False
+        entry.arrived()
         entry.exit = exit_
         entry.ready = entry.late = False
         uptime = None
@@ -298,6 +316,7 @@ class Table:
     def unable(self, entry: Entry, state: PluginState, note: str, now: Now) -> Transition | None:
         """A start is not possible (`missing`, `failed`)."""
         entry.note = clean(note, MAX_NOTE)
+        entry.arrived()
         entry.intent = None
         entry.next_try = None
         entry.wanted = None

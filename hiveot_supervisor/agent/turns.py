@@ -98,7 +98,7 @@ class Turns:
 
     def _under_way(self, entry: Entry) -> bool:
         """A start was asked for and its first report, or its credentials, are still to come."""
-        return entry.intent is not None and not entry.up and entry.state is not PluginState.WAITING
+        return entry.coming or (entry.intent is not None and not entry.up and entry.state is not PluginState.WAITING)
 
     def request(self, entry: Entry, now: Now) -> None:
         entry.next_try = None
@@ -119,5 +119,7 @@ class Turns:
             return
         for entry in entries:
             fault = faults.get(entry.plugin.id)
-            if fault is not None and fault.code != Fault.ALREADY_STARTED and not self._agent.shutting_down:
+            if fault is None or fault.code == Fault.ALREADY_STARTED:
+                entry.asked = entry.intent
+            elif not self._agent.shutting_down:
                 self._agent.teller.tell(self._agent.table.unable(entry, PluginState.FAILED, str(fault.what), now))

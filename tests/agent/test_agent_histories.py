@@ -65,21 +65,24 @@ class Histories(RuleBasedStateMachine):
                 self.forgiven.add(name)
             self.world.supervisord.die(name, code)
 
-    @rule(name=names)
-    def the_hub_stops_it(self, name: str) -> None:
+    @rule(name=names, late=st.booleans())
+    def the_hub_stops_it(self, name: str, late: bool) -> None:
         self.forgiven.add(name)
-        self.world.turn()
         self.world.agent.stop(self.entry(name), Cause.OPERATOR, "admin")
         self.wanted[name] = False
-        self.world.turn()
+        self.reports_come(late)
 
-    @rule(name=names)
-    def the_hub_starts_it(self, name: str) -> None:
+    @rule(name=names, late=st.booleans())
+    def the_hub_starts_it(self, name: str, late: bool) -> None:
         self.forgiven.add(name)
-        self.world.turn()
         self.world.agent.start(self.entry(name), Cause.OPERATOR, "admin")
         self.wanted[name] = True
-        self.world.turn()
+        self.reports_come(late)
+
+    def reports_come(self, late: bool) -> None:
+        """At once, or only after what comes next."""
+        if not late:
+            self.world.turn()
 
     @rule(name=names)
     def supervisorctl_stops_it(self, name: str) -> None:
