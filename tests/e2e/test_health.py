@@ -27,13 +27,13 @@ def test_the_next_starts_when_the_log_says_ready(home: Home) -> None:
 def test_a_dependency_that_fails_is_named_in_the_waiting_plugin(home: Home) -> None:
     home.plugin("db", "#!/bin/sh\nexit 3\n")
     home.plugin("app")
-    extra = "restart: {delay: 60s}\nplugins:\n  app: {dependsOn: {db: ready}}\n"
-    home.configure("db", "app", extra=extra)
+    plugins = "  db: {ready: {log: 'driver ready'}}\n  app: {dependsOn: {db: ready}}\n"
+    home.configure("db", "app", extra=f"restart: {{delay: 60s}}\nplugins:\n{plugins}")
     home.up_failing()
     until(lambda: home.views()["app"]["state"] == "waiting")
     assert "waits for db (backoff: exit 3)" in home.views()["app"]["note"]
     # and it starts as soon as the dependency is there
-    home.plugin("db")
+    home.plugin("db", "#!/bin/sh\necho 'driver ready'\nexec sleep 1000\n")
     home.launch("start", "db")
     until(lambda: home.views()["app"]["state"] == "running")
 
