@@ -436,12 +436,12 @@ class Agent:
         due = [mono + 5.0, self.probes.tick(mono)]
         due += [f.due for f in self._forks.values()]
         due += [leftovers] if leftovers is not None else []
-        due += [e.next_try for e in self.table.plugins if e.next_try is not None and self.released]
         if not self.released:
-            due.append(self._started_at + self.launcher.runtime_timeout)
-        if any(e.wanted for e in self.table.plugins) and self.released:
-            wait = self.launcher.start_wait
-            due += [e.started_mono + wait for e in self.table.plugins if e.running and e.started_mono + wait > mono]
+            return max(mono, min(*due, self._started_at + self.launcher.runtime_timeout))
+        due += [e.next_try for e in self.table.plugins if e.next_try is not None]
+        wait = self.launcher.start_wait
+        if wait and any(e.wanted for e in self.table.plugins):
+            due += [e.started_mono + wait for e in self.table.plugins if e.started_mono + wait > mono and e.running]
         return max(mono, min(due))
 
     # -- the end

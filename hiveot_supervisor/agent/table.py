@@ -138,7 +138,10 @@ class Entry:
 
 
 class Table:
-    """All entries, in start order."""
+    """All entries, in start order.
+
+    plugins: the entries without the runtime; position: where each of them is in that list, by ID.
+    """
 
     def __init__(self, plugins: Iterable[Plugin], runtime: Plugin | None = None) -> None:
         self.entries: dict[str, Entry] = {}
@@ -146,14 +149,14 @@ class Table:
             self.entries[runtime.id] = Entry(runtime, managed=False)
         for plugin in plugins:
             self.entries[plugin.id] = Entry(plugin)
+        self._number()
+
+    def _number(self) -> None:
+        self.plugins = [e for e in self.entries.values() if e.managed]
+        self.position = {e.plugin.id: number for number, e in enumerate(self.plugins)}
 
     def get(self, plugin_id: str) -> Entry | None:
         return self.entries.get(plugin_id)
-
-    @property
-    def plugins(self) -> list[Entry]:
-        """The entries without the runtime, in start order."""
-        return [e for e in self.entries.values() if e.managed]
 
     def replace_plugins(self, plugins: Iterable[Plugin], runtime: Plugin | None) -> list[str]:
         """Take a new configuration over; state is kept by ID. Returns the IDs that are gone."""
@@ -165,6 +168,7 @@ class Table:
         for plugin_id, entry in old.items():
             if entry.up:
                 self.entries[plugin_id] = entry
+        self._number()
         return [plugin_id for plugin_id in old if plugin_id not in self.entries]
 
     # -- what supervisord reports

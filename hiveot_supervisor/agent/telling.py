@@ -55,6 +55,7 @@ class Teller:
         self._board = Board(hub, publisher, self.device, token_expires, describe, self._number)
         self._last = state.last_seqs()
         self._dirty: set[str] = set()
+        self._running: set[str] = set()
         self._counts: tuple[int, int] | None = None
 
     def _now(self) -> Now:
@@ -96,6 +97,7 @@ class Teller:
     def save(self, entry: Entry) -> None:
         """Store an entry that changed without a transition."""
         self._dirty.add(entry.plugin.id)
+        (self._running.add if entry.running and entry.managed else self._running.discard)(entry.plugin.id)
         self._state.save(to_record(entry, self._now()))
 
     def _change(self, transition: Transition, entry: Entry, now: Now) -> dict[str, Any]:
@@ -151,11 +153,11 @@ class Teller:
         self._board.publish(changed, gone, self.usage.get, now.wall, now.mono)
         for name in gone:
             self._state.forget(name)
+            self._running.discard(name)
         self._publish_counts()
 
     def _publish_counts(self) -> None:
-        plugins = self._table.plugins
-        counts = (len(plugins), sum(e.running for e in plugins))
+        counts = (len(self._table.plugins), len(self._running))
         if counts != self._counts:
             self._counts = counts
             self._publisher.put_property(things.THING_ID, "nrPlugins", counts[0])

@@ -21,40 +21,42 @@ log = logging.getLogger(__name__)
 
 
 class Turns:
-    """Used by the agent only. in_order: plugins of the list that are on their way, and are told in the list's order."""
+    """Used by the agent only.
+
+    in_order: plugins of the list that are on their way, and are told in the list's order. A turn is taken many times
+    while many plugins are started, so it looks only at those that decide about it.
+    """
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._asking: list[Entry] | None = None
         self.in_order: set[str] = set()
+        self._on_their_way: set[str] = set()
 
     def take(self) -> None:
         """Start all whose turn it is now."""
-        while self._turn_possible() and self._take_turn():
+        while (wanted := self._wanted()) and self._turn_possible(wanted) and self._take_turn():
             pass
 
-    def _turn_possible(self) -> bool:
-        """Somebody is wanted, and not only successors of those that are on their way already (all have to be looked at,
-        1 % of a second for 1,000 plugins)."""
-        entries = self._agent.table.entries
-        self.in_order = {n for n in self.in_order if n in entries and self._on_its_way(entries[n])}
-        wanted = [e for e in self._agent.table.plugins if e.wanted]
-        if len(self.in_order) < order.WINDOW:
-            return bool(wanted)
-        return any(e.plugin.depends_on or not e.chained for e in wanted)
+    def _wanted(self) -> list[Entry]:
+        return [e for e in self._agent.table.plugins if e.wanted]
 
-    def _on_its_way(self, entry: Entry) -> bool:
-        return not entry.executed and (entry.up or self._under_way(entry))
+    def _turn_possible(self, wanted: list[Entry]) -> bool:
+        """Not only successors of those that are on their way already are wanted."""
+        self._on_their_way = {n for n in self._on_their_way if self._on_its_way(n)}
+        self.in_order &= self._on_their_way
+        return len(self.in_order) < order.WINDOW or any(_free(e) for e in wanted)
+
+    def _on_its_way(self, plugin_id: str) -> bool:
+        entry = self._agent.table.get(plugin_id)
+        return entry is not None and not entry.executed and (entry.up or self._under_way(entry))
 
     def _take_turn(self) -> bool:
         """Start those whose turn it is. True when one of them could not be started: that may be another one's turn."""
-        steps = self._steps()
         self._asking = []
         try:
-            while (turn := order.turn(steps)).start:
+            while (turn := order.turn(self.steps())).start:
                 self._start_in_order(turn.start)
-                begun = set(turn.start)
-                steps = [self._step(self._agent.table.entries[s.id]) if s.id in begun else s for s in steps]
         finally:
             asked, self._asking = self._asking, None
             self._ask(asked, self._agent.now())
@@ -70,16 +72,41 @@ class Turns:
         for plugin_id in plugin_ids:
             entry = self._agent.table.entries[plugin_id]
             self._agent.start(entry, entry.wanted or Cause.AUTOSTART)
+            self._on_their_way.add(plugin_id)
             if entry.chained and not entry.plugin.depends_on:
                 self.in_order.add(plugin_id)
                 if plugin_id in self._agent.preparing:
                     return
 
     def blocked(self, entry: Entry) -> str:
-        return order.blocked(self._step(entry), self._steps()) if entry.plugin.depends_on else ""
+        others = [self._agent.table.get(d.plugin) for d in entry.plugin.depends_on]
+        return order.blocked(self._step(entry), [self._step(e) for e in others if e is not None and e.managed])
 
-    def _steps(self) -> list[order.Step]:
-        return [self._step(e) for e in self._agent.table.plugins]
+    def steps(self) -> list[order.Step]:
+        """Those that decide whose turn it is, in the order of the list: who is on the way, the wanted ones that follow
+        nobody, with what they depend on, and the first of those that do."""
+        plugins, position = self._agent.table.plugins, self._agent.table.position
+        wanted = self._wanted()
+        free = [e for e in wanted if _free(e)]
+        chosen = {e.plugin.id for e in free} | {d.plugin for e in free for d in e.plugin.depends_on}
+        numbers = {position[name] for name in chosen | self._on_their_way if name in position}
+        numbers |= self._first_of_rows([position[e.plugin.id] for e in wanted if not _free(e)])
+        return [self._step(plugins[number]) for number in sorted(numbers)]
+
+    def _first_of_rows(self, wanted: list[int]) -> set[int]:
+        """Of each unbroken row as many as may be started together, and the one that the first of them follows."""
+        plugins = self._agent.table.plugins
+        found: set[int] = set()
+        previous = last = -2
+        for number in wanted:
+            if number != previous + 1:
+                before = (n for n in range(number - 1, -1, -1) if plugins[n].chained or plugins[n].wanted)
+                found.update(range(next(before, number), number))
+                last = number + order.WINDOW
+            if number <= last:
+                found.add(number)
+            previous = number
+        return found
 
     def _step(self, entry: Entry) -> order.Step:
         return order.Step(
@@ -101,7 +128,9 @@ class Turns:
         return entry.coming or (entry.intent is not None and not entry.up and entry.state is not PluginState.WAITING)
 
     def request(self, entry: Entry, now: Now) -> None:
+        """Have a plugin started, together with others whose turn it is."""
         entry.next_try = None
+        self._on_their_way.add(entry.plugin.id)
         self._agent.probes.prepare(entry.plugin)
         if self._asking is None:
             self._ask([entry], now)
@@ -123,3 +152,8 @@ class Turns:
                 entry.asked = entry.intent
             elif not self._agent.shutting_down:
                 self._agent.teller.tell(self._agent.table.unable(entry, PluginState.FAILED, str(fault.what), now))
+
+
+def _free(entry: Entry) -> bool:
+    """Not the one before it in the list decides when it is started."""
+    return bool(entry.plugin.depends_on) or not entry.chained

@@ -301,7 +301,7 @@ def test_fifty_plugins_many_lists() -> None:
             begin = time.perf_counter()
             assert len(home.infos(consumer)) == 51
             times.append(time.perf_counter() - begin)
-        assert sorted(times)[100] < 0.010
+        assert sorted(times)[100] < 0.030  # 3 ms where nothing else runs
         # all of it is told again to a hub that remembers nothing, and nothing gets lost
         os.kill(home.infos(consumer)["runtime"]["pid"], signal.SIGKILL)
         until(lambda: not consumer.connected)

@@ -256,7 +256,7 @@ def test_request_and_response_are_fast(broker: Broker, connect: Any) -> None:
         begin = time.perf_counter()
         consumer.invoke_action("launcher", "Admin", "list")
         times.append(time.perf_counter() - begin)
-    assert statistics.median(times) < 0.015
+    assert statistics.median(times) < 0.030
 
 
 def test_too_large_or_impossible_messages_fail_and_the_connection_stays(broker: Broker, connect: Any) -> None:

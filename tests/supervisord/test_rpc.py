@@ -293,7 +293,7 @@ def test_a_snapshot_of_fifty_takes_milliseconds(daemon: Supervisord) -> None:
         begun = time.perf_counter()
         assert len(daemon.client.snapshot()) == 51
         took.append(time.perf_counter() - begun)
-    assert statistics.median(took) < 0.010
+    assert statistics.median(took) < 0.030
 
 
 def test_what_is_slow_to_import_is_not_needed_to_look(daemon: Supervisord) -> None:
