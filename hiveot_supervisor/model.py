@@ -328,6 +328,7 @@ class Launcher:
     runtime_wait: float = 0.1
     runtime_timeout: float = 60.0
     start_wait: float = 0.1
+    stop_wait: float = 0.1
     log_plugins: bool = True
     attach_stderr: bool = True
     attach_stdout: bool = False

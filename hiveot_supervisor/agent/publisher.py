@@ -67,6 +67,11 @@ class Publisher:
         return not self._pending and not self._inflight
 
     @property
+    def busy(self) -> bool:
+        """More events are under way than come of a few plugins: values that soon change again had better wait."""
+        return len(self._inflight) >= WINDOW // 2
+
+    @property
     def refused(self) -> int:
         """How many events the hub refused on this connection: somebody has to look at its permissions."""
         return len(self._refused)

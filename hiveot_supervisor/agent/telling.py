@@ -142,8 +142,12 @@ class Teller:
         self._dirty.update(usage)
 
     def publish_properties(self) -> None:
-        """Tell the hub what changed since the last call; not before the new connection was told what the Things are."""
-        if not self._hub.connected or not self._publisher.open or not self._dirty:
+        """Tell the hub what changed since the last call; not before the new connection was told what the Things are.
+
+        While many events are on their way (all start, all stop) values wait, and only the newest of each is told: the
+        delivery of those events brings another call.
+        """
+        if not self._hub.connected or not self._publisher.open or not self._dirty or self._publisher.busy:
             return
         entries = self._table.entries
         changed = [entries[name] for name in sorted(self._dirty) if name in entries and entries[name].managed]

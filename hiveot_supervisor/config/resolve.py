@@ -50,6 +50,7 @@ def resolve(top: Settings, drafts: Sequence[Draft], paths: Paths, hub: Hub, sour
         runtime_wait=top[schema.RUNTIME_WAIT],
         runtime_timeout=top[schema.RUNTIME_TIMEOUT],
         start_wait=top[schema.START_WAIT],
+        stop_wait=top[schema.STOP_WAIT],
         log_plugins=top[schema.LOG_PLUGINS],
         attach_stderr=top[schema.ATTACH_STDERR],
         attach_stdout=top[schema.ATTACH_STDOUT],

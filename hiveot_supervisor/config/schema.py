@@ -289,6 +289,12 @@ RUNTIME_TIMEOUT = Key(
 START_WAIT = Key(
     "startWait", Duration(bare="ms"), 0.1, "Wait after starting a plugin without `ready`; a number is milliseconds."
 )
+STOP_WAIT = Key(
+    "stopWait",
+    Duration(bare="ms"),
+    0.1,
+    "At a shutdown, how long one that ends slowly holds up the one before it.",
+)
 LOG_PLUGINS = Key("logPlugins", Bool(), True, "Write the output of plugins to logs/NAME.log.")
 ATTACH_STDERR = Key("attachstderr", Bool(), True, "Show stderr of plugins in the launcher's own output.")
 ATTACH_STDOUT = Key("attachstdout", Bool(), False, "Show stdout of plugins in the launcher's own output.")
@@ -324,6 +330,7 @@ TOP = register(
         RUNTIME_TIMEOUT,
         HUB_KEY,
         START_WAIT,
+        STOP_WAIT,
         LOG_PLUGINS,
         ATTACH_STDERR,
         ATTACH_STDOUT,

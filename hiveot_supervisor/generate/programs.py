@@ -63,7 +63,10 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class Conf:
-    """All of supervisord.conf. log_file None = supervisord logs to its stdout only."""
+    """All of supervisord.conf.
+
+    log_file None = supervisord logs to its stdout only; model: launcher.json, from the folder of supervisord.conf.
+    """
 
     source: Path
     source_hash: str
@@ -73,6 +76,7 @@ class Conf:
     log_file: Path | None
     min_fds: int
     extension: bool
+    model: str
     listener: Listener
     programs: tuple[Program, ...]
 
@@ -97,6 +101,7 @@ def configure(launcher: Launcher, python: Path) -> Conf:
         log_file=launcher.paths.supervisord_log if launcher.log_to_file else None,
         min_fds=max(256, 3 * count + 64),
         extension=launcher.extension,
+        model=os.path.relpath(launcher.paths.agent_json, launcher.paths.supervisord_conf.parent),
         listener=Listener(
             command=(str(python), "-P", "-m", "hiveot_supervisor.agent", str(launcher.paths.generated)),
             buffer_size=max(1000, 20 * count),

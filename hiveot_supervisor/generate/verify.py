@@ -167,7 +167,7 @@ def _log(config: Any, channel: str) -> object:
 
 
 def _meant(conf: Conf) -> Facts:
-    enabled = {"enabled": "true" if conf.extension else "false"}
+    extension = {"enabled": "true" if conf.extension else "false", "launcher": conf.model}
     log = programs.SUPERVISORD_LOG
     running = [p for p in conf.programs if p.priority < -1]
     rest = [p for p in conf.programs if p.priority >= -1]
@@ -185,7 +185,7 @@ def _meant(conf: Conf) -> Facts:
         "supervisord: environment": {},
         "sections": sorted([f"eventlistener:{programs.LISTENER_NAME}", *_SECTIONS]),
         "servers": [(str(conf.socket), 0o700, None)],
-        "interfaces": {"supervisor": (MAIN_INTERFACE, {}), "hiveot": (EXTENSION, enabled)},
+        "interfaces": {"supervisor": (MAIN_INTERFACE, {}), "hiveot": (EXTENSION, extension)},
         "supervisorctl: serverurl": f"unix://{conf.socket}",
         "order": [*(p.name for p in running), programs.LISTENER_NAME, *(p.name for p in rest)],
     }

@@ -4,11 +4,13 @@
     supervisor.rpcinterface_factory = hiveot_supervisor.supervisord.extension:make_extension
     enabled = true
     pdeathsig = TERM
+    launcher = generated/launcher.json
 
-It makes supervisord quick (extension_loop), its children's lives safe (extension_child), tells in the events how a
-process ended, and adds the RPC methods `hiveot.status`, `hiveot.start` and `hiveot.version`. Without it everything
-works, slower and with less detail. If a part of supervisord that it uses is not what it expects, it steps aside: a
-short poll time-out and one warning. Every callback catches everything: an exception would end supervisord.
+It makes supervisord quick (extension_loop), its children's lives safe (extension_child), lets plugins end side by side
+at a shutdown (extension_stop), tells in the events how a process ended, and adds the RPC methods `hiveot.status`,
+`hiveot.start` and `hiveot.version`. Without it everything works, slower and with less detail. If a part of supervisord
+that it uses is not what it expects, it steps aside: a short poll time-out and one warning. Every callback catches
+everything: an exception would end supervisord.
 
 Standard library and supervisor only. Facts: Supervisor 4.3.0's source; also runs in 4.2.5.
 """
@@ -20,6 +22,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -28,6 +31,7 @@ from supervisor import dispatchers, events, options, process, rpcinterface, supe
 from hiveot_supervisor import __version__
 from hiveot_supervisor.supervisord.extension_child import REPLACED, Children
 from hiveot_supervisor.supervisord.extension_loop import POLL_CAP, Loop
+from hiveot_supervisor.supervisord.extension_stop import Stops
 from hiveot_supervisor.supervisord.states import ProcessState
 
 EXIT_REQUESTS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
@@ -36,7 +40,7 @@ _NEEDED: tuple[tuple[object, tuple[str, ...]], ...] = (
     (events, ("subscribe", "Event", "ProcessStateEvent", "SupervisorRunningEvent", "SupervisorStoppingEvent")),
     (xmlrpc, ("DeferredXMLRPCResponse", "RPCError")),
     (rpcinterface, ("SupervisorNamespaceRPCInterface",)),
-    (supervisord.Supervisor, ("runforever", "stop_groups", "process_groups", "get_process_map")),
+    (supervisord.Supervisor, ("runforever", "reap", "stop_groups", "process_groups", "get_process_map")),
     (process.Subprocess, ("transition", "laststart", "laststop", "delay", "pid", "state", "spawnerr", "config")),
     (process.Subprocess, ("listener_state", "dispatchers")),
     (process.ProcessGroupBase, ("get_unstopped_processes", "stop_all")),
@@ -62,7 +66,8 @@ _active: RpcInterface | None = None
 def make_extension(supervisor: Any, **config: str) -> RpcInterface:
     """The factory that supervisord calls for each http server, at start and after each reload.
 
-    config: `enabled` (true), `pdeathsig`: signal name for children when supervisord dies, or `none` (TERM).
+    config: `enabled` (true), `pdeathsig`: signal name for children when supervisord dies, or `none` (TERM), `launcher`:
+    launcher.json, from the folder of supervisord.conf (none: programs are stopped one after another).
     Raises ValueError for a setting that it does not understand; supervisord then refuses to start.
     """
     global _active  # one extension per supervisord, however many servers it has
@@ -71,6 +76,9 @@ def make_extension(supervisor: Any, **config: str) -> RpcInterface:
     before = _active
     death_signal = _signal_number(config.pop("pdeathsig", "TERM"))
     enabled = _boolean(config.pop("enabled", "true"))
+    launcher = config.pop("launcher", "")
+    if launcher:
+        launcher = str(Path(supervisor.options.configfile).absolute().parent / launcher)
     if config:
         raise ValueError(f"[rpcinterface:hiveot] has no setting {', '.join(sorted(config))}")
     lacking = missing_internals(supervisor.options)
@@ -81,7 +89,7 @@ def make_extension(supervisor: Any, **config: str) -> RpcInterface:
         _step_aside(supervisor.options, lacking)
     else:
         _active = RpcInterface(supervisor, "full")
-        Extension(supervisor, death_signal).attach()
+        Extension(supervisor, death_signal, launcher).attach()
         if before is not None:
             _carry_over(before._supervisord.options.signal_receiver, supervisor.options.signal_receiver)
     return _active
@@ -136,9 +144,10 @@ def _boolean(text: str) -> bool:
 class Extension:
     """The working extension of one generation of supervisord."""
 
-    def __init__(self, supervisor: Any, death_signal: int) -> None:
+    def __init__(self, supervisor: Any, death_signal: int, launcher: str) -> None:
         self.options = supervisor.options
-        self.loop = Loop(supervisor, self.report)
+        self.stops = Stops(supervisor, launcher)
+        self.loop = Loop(supervisor, self.report, self.stops)
         self.children = Children(self.options, death_signal, self.loop.on_reaped)
         self._reported: set[str] = set()
         self._cleanup: Callable[[], None] = self.options.cleanup
@@ -167,10 +176,17 @@ class Extension:
                 self.children.make_private()
             elif isinstance(event, events.SupervisorStoppingEvent):
                 self.loop.deliver_before_stop()
+                self._begin_stop()
             elif isinstance(event, events.ProcessStateEvent):
                 self._add_facts(event)
         except Exception:  # noqa: BLE001
             self.report("handling an event")
+
+    def _begin_stop(self) -> None:
+        try:
+            self.stops.begin()
+        except Exception:  # noqa: BLE001
+            self.report(f"reading {self.stops.path}: programs are stopped one after another")
 
     def _add_facts(self, event: Any) -> None:
         subject, ending = event.process, self.children.last

@@ -28,6 +28,7 @@ from typing import Any
 from supervisor import xmlrpc
 
 from hiveot_supervisor.supervisord.extension_pipes import Pipes
+from hiveot_supervisor.supervisord.extension_stop import Stops
 from hiveot_supervisor.supervisord.states import Mood, ProcessState
 
 POLL_CAP = 0.05
@@ -74,7 +75,7 @@ class _Patience:
 class Loop:
     """The additions to one generation (start or reload) of supervisord's main loop; itself an entry of its fd map."""
 
-    def __init__(self, supervisord: Any, report: Report) -> None:
+    def __init__(self, supervisord: Any, report: Report, stops: Stops) -> None:
         self.supervisord = supervisord
         self.options = supervisord.options
         self.kicked = True
@@ -85,6 +86,7 @@ class Loop:
         self._poll = self.options.poller.poll
         self._pipe = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._pipes = Pipes(supervisord)
+        self._stops = stops
         self._pools: list[Any] | None = None
 
     def attach(self) -> None:
@@ -132,12 +134,31 @@ class Loop:
             if not readable and not writable:
                 return readable, writable
             others = self._pipes.handle(readable, writable)
+            if self._stopping and others in (([], []), ([self._pipe[0]], [])):
+                self.handle_read_event()  # nothing but the ends of children, and other signals keep the loop awake
+                continue
             if others[0] or others[1] or timeout <= 0 or self.options.mood < Mood.RUNNING:
                 return others  # at a shutdown the next step may wait for what a listener has just said
+
+    @property
+    def _stopping(self) -> bool:
+        """Plugins are being stopped: there is no need for a turn of the loop for each of them."""
+        return self.options.mood < Mood.RUNNING and self._stops.under_way
+
+    def _stop_more(self) -> float | None:
+        """Reap children and stop those whose turn it is; returns when (in seconds) it is somebody's in any case."""
+        received = self.options.signal_receiver._signals_recvd
+        if self._stopping and signal.SIGCHLD in received:
+            received[:] = [number for number in received if number != signal.SIGCHLD]
+            self.supervisord.reap()
+        return self._stops.step()
 
     def _before_poll(self, timeout: float) -> float:
         """Send and register what is to be; returns how long to wait."""
         try:
+            if self.options.mood < Mood.RUNNING:
+                pause = self._stop_more()
+                timeout = timeout if pause is None else min(timeout, pause)
             self._deliver()
             self._pipes.register()
             return max(0.0, self.shorten(timeout))
@@ -178,11 +199,13 @@ class Loop:
             self._pools = None  # a group may have come or gone
         else:
             self._pipes.changed(process)
-        if process is None or self.options.mood < Mood.RUNNING:
+        if process is None or (self.options.mood < Mood.RUNNING and not self._stops.under_way):
             self.kicked = True
         if state == ProcessState.STARTING:
             self.add_deadline(process.laststart + process.config.startsecs, process)
-        elif state in (ProcessState.BACKOFF, ProcessState.STOPPING):
+        elif state == ProcessState.STOPPING:
+            self.add_deadline(process.delay, process)
+        elif state == ProcessState.BACKOFF:
             self.kicked = True  # it may be the last try
             self.add_deadline(process.delay, process)
         elif state == ProcessState.EXITED and process.config.autorestart:
@@ -224,7 +247,7 @@ class Loop:
         if self.options.mood >= Mood.RUNNING:
             return False
         groups = self.supervisord.stop_groups
-        return bool(groups) and not groups[-1].get_unstopped_processes()
+        return not groups or not groups[-1].get_unstopped_processes()
 
     @staticmethod
     def _deferred_delay(channel: Any) -> float:

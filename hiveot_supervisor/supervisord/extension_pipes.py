@@ -36,6 +36,9 @@ class Pipes:
     def detach(self) -> None:
         self._supervisord.__dict__.pop("get_process_map", None)
         process.ProcessGroup.transition = self._transition
+        # what still refers to a log file would keep it open, and close its number when something else has it
+        for references in (self._dispatchers, self._inputs, self._owned, self._changed):
+            references.clear()
 
     def changed(self, subject: Any) -> None:
         """A process has changed its state: it may have other pipes when this turn is over."""

@@ -37,7 +37,7 @@ def test_fifty_plugins_start_in_list_order_and_each_is_told_once(home: Home) -> 
     home.up()  # the hub first, so that a subscriber is there before the plugins
     subscriber = home.subscribe()
     home.down()
-    home.configure(*NAMES)
+    home.configure(*NAMES, extra="stopWait: 10s\n")  # a busy machine must not mix up the order
     home.up()
     until(lambda: len(subscriber.events("started")) >= 50, what="50 started at a subscriber")
     assert subscriber.events("started") == NAMES
@@ -59,11 +59,26 @@ def test_plugins_that_ignore_term_are_gone_after_a_stop_as_well(home: Home) -> N
     names = [f"stubborn{n}" for n in range(4)]
     for name in names:
         home.plugin(name, STUBBORN)
-    home.configure(*names, extra="stop: {timeout: 1s}\n")
+    home.configure(*names, extra="stop: {timeout: 1s}\nstopWait: 10s\n")
     home.up()
     os.kill(home.supervisord_pid, signal.SIGTERM)
     until(lambda: not home.processes(), 15, "all processes gone")
     assert [e["value"] for e in home.journal("stopped")] == names[::-1]
+
+
+def test_plugins_that_end_slowly_end_side_by_side(home: Home) -> None:
+    """Eight that take two seconds each are down after little more than two, and each is told."""
+    names = [f"slow{n}" for n in range(8)]
+    for name in names:
+        home.plugin(name, "#!/bin/sh\ntrap 'sleep 2; exit 0' TERM\nwhile :; do sleep 0.05; done\n")
+    home.configure(*names)
+    home.up()
+    begin = time.monotonic()
+    os.kill(home.supervisord_pid, signal.SIGTERM)
+    until(lambda: not home.processes(), 30, "all processes gone")
+    took = time.monotonic() - begin
+    assert took < 9 if EXTENSION else took > 16
+    assert sorted(e["value"] for e in home.journal("stopped")) == names
 
 
 def test_supervisorctl_is_an_equal(home: Home) -> None:

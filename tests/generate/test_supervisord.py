@@ -86,7 +86,7 @@ def test_everything_stops_in_the_reverse_order_of_the_start(extension: bool) -> 
             environment = (("ENDED", str(ended)),)
             plugins.append(plugin_of(home, name, executable=executable, environment=environment))
         runtime = plugin_of(home, "runtime", executable=program(home / "bin/runtime", ENDS), environment=environment)
-        with daemon(launcher_of(home, *plugins, runtime=runtime, extension=extension)) as running:
+        with daemon(launcher_of(home, *plugins, runtime=runtime, extension=extension, stop_wait=10.0)) as running:
             pids = []
             for name in names:
                 running.rpc.start(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ from fakes.wait import wait_until
 
 from hiveot_supervisor import __version__
 from hiveot_supervisor.supervisord import extension
+from hiveot_supervisor.supervisord.rpc import SupervisordClient
 from hiveot_supervisor.supervisord.states import EventName, Mood, ProcessState
 
 
@@ -300,3 +302,33 @@ def test_stress(daemon: Supervisord) -> None:
     result = stress.run(daemon, children=40, seconds=5.0, reloads=2, seed=1)
     assert result.complaints == []
     assert result.starts > 2 * 40
+
+
+LEFT_OPEN = """
+import gc, os, sys
+if "supervisor.supervisord" in sys.orig_argv:
+    gc.disable()
+    stock, me = os.closerange, os.getpid()
+    def closerange(first, last):
+        if os.getpid() == me:
+            found = [fd for fd in range(first, last) if os.path.exists(f"/proc/self/fd/{fd}")]
+            print("left open:", found, file=sys.stderr, flush=True)
+        stock(first, last)
+    os.closerange = closerange
+"""
+
+
+def test_a_reload_leaves_no_descriptor_to_the_garbage_collector(daemon: Supervisord) -> None:
+    """It would close the number when something of the new generation has it: a listener's pipe, a log, a connection.
+
+    What supervisord finds open when it closes all that it does not know is still somebody's. The listener's output goes
+    into a log of supervisord's choice here, and a connection stays open over the reload.
+    """
+    (daemon.folder / "sitecustomize.py").write_text(LEFT_OPEN)
+    daemon.program("p", stdout_logfile="AUTO")
+    daemon.start()
+    daemon.begin("p")
+    with contextlib.closing(SupervisordClient(daemon.socket)) as other:
+        other.state()
+        daemon.reload()
+    assert (daemon.folder / "stderr").read_text().splitlines()[-1] == "left open: []"
