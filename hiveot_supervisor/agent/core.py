@@ -82,6 +82,7 @@ class Agent:
         self.turns = Turns(self)
         self._forks: dict[str, _Fork] = {}
         self.preparing: set[str] = set()
+        self._disabled_by_notice: set[str] = set()
         self._started_at = clock.monotonic()
 
     def _describe(self, thing: Thing) -> dict[str, Any]:
@@ -106,9 +107,14 @@ class Agent:
     # -- what supervisord reports
 
     def process_starting(self, name: str) -> None:
-        """About to be forked. Of a process that we know to be up it is an old report, from before a snapshot."""
+        """About to be forked. Of a process that we know to be up it is an old report, from before a snapshot; after a
+        notice from before that as well, it tells that somebody has started it again since."""
         entry = self.table.get(name)
-        if entry is None or entry.up:
+        if entry is None:
+            return
+        if entry.up:
+            if name in self._disabled_by_notice:
+                self.set_enabled(entry, True)
             return
         if entry.intent is None:
             self.probes.prepare(entry.plugin)
@@ -168,6 +174,7 @@ class Agent:
             self.leftovers.end_group_of(entry, self.clock.monotonic())
         self._forks.pop(name, None)
         self.turns.in_order.discard(name)
+        self._disabled_by_notice.discard(name)
         self.probes.end(name)
 
     def process_fatal(self, name: str, reason: str) -> None:
@@ -277,11 +284,17 @@ class Agent:
         entry.enabled = True
         self.stop(entry, Cause.RESTART, actor)
 
-    def set_enabled(self, entry: Entry, enabled: bool, actor: str = "") -> None:
-        """Remember whether it is started by itself; a running plugin goes on running."""
+    def set_enabled(self, entry: Entry, enabled: bool, actor: str = "", *, notice: bool = False) -> None:
+        """Remember whether it is started by itself; a running plugin goes on running.
+
+        notice: it comes through supervisord, in the order of its reports, and may be old.
+        """
+        self._disabled_by_notice.discard(entry.plugin.id)
         if enabled:
             entry.enabled = True
         else:
+            if notice and entry.up:
+                self._disabled_by_notice.add(entry.plugin.id)
             self.teller.tell(self.table.disable(entry, actor, self.now()))
         self.teller.save(entry)
 

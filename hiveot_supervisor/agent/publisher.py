@@ -68,8 +68,8 @@ class Publisher:
 
     @property
     def busy(self) -> bool:
-        """More events are under way than come of a few plugins: values that soon change again had better wait."""
-        return len(self._inflight) >= WINDOW // 2
+        """More events wait or are under way than come of a few plugins: values that soon change again had better wait."""
+        return self._state.last_seq - self._sent + len(self._inflight) >= WINDOW // 2
 
     @property
     def refused(self) -> int:
@@ -120,6 +120,8 @@ class Publisher:
         if self._pending and len(self._inflight) < WINDOW:
             rows = self._state.unsent(self._sent, WINDOW - len(self._inflight))
             self._pending = bool(rows)
+            if not rows:
+                self._sent = self._state.last_seq
             for row in rows:
                 self._sent = row.seq
                 if row.seq not in self._refused:

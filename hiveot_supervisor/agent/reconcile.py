@@ -78,6 +78,7 @@ def _merge(agent: Agent, entry: Entry, process: ProcessInfo | None, *, same_boot
     entry.note = ""
     entry.next_try = None
     entry.cause = entry.asked or (Cause.OPERATOR if entry.managed else Cause.AUTOSTART)
+    entry.enabled = entry.enabled or entry.asked is None  # whoever has started it wants it
     agent.table.forked(entry, process.pid)
     agent.watch(entry)
 

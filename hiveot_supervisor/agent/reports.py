@@ -105,7 +105,8 @@ class Reports:
         elif entry is None:
             log.warning("notice about an unknown plugin: %.200r", data)
         elif operation in ("enable", "disable"):
-            self._agent.set_enabled(entry, operation == "enable", str(message.get("actor", ""))[:64])
+            actor = str(message.get("actor", ""))[:64]
+            self._agent.set_enabled(entry, operation == "enable", actor, notice=True)
         elif operation == "start":
             self._agent.start(entry, Cause.OPERATOR)
         elif operation == "stop" and not (entry.up and entry.cause is Cause.OPERATOR):

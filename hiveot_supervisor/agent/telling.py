@@ -28,6 +28,9 @@ LAST_LOG_LINES = 20
 LAST_LOG_SIZE = 4000
 """Lines and characters of a plugin's log that go into the event of its end."""
 
+HELD_BACK = 0.5
+"""Seconds for which values wait at most while many events are on their way."""
+
 _SIGNALS = {s.value: s.name for s in signal.Signals}
 
 
@@ -56,6 +59,7 @@ class Teller:
         self._last = state.last_seqs()
         self._dirty: set[str] = set()
         self._running: set[str] = set()
+        self._told_at = 0.0
         self._counts: tuple[int, int] | None = None
 
     def _now(self) -> Now:
@@ -144,11 +148,15 @@ class Teller:
     def publish_properties(self) -> None:
         """Tell the hub what changed since the last call; not before the new connection was told what the Things are.
 
-        While many events are on their way (all start, all stop) values wait, and only the newest of each is told: the
-        delivery of those events brings another call.
+        While many events are on their way (all start, all stop) values wait, at most for HELD_BACK, and only the newest
+        of each is told: the delivery of those events brings another call.
         """
-        if not self._hub.connected or not self._publisher.open or not self._dirty or self._publisher.busy:
+        if not self._hub.connected or not self._publisher.open or not self._dirty:
             return
+        mono = self._clock.monotonic()
+        if self._publisher.busy and mono - self._told_at < HELD_BACK:
+            return
+        self._told_at = mono
         entries = self._table.entries
         changed = [entries[name] for name in sorted(self._dirty) if name in entries and entries[name].managed]
         gone = {name for name in self._dirty if name not in entries}

@@ -134,3 +134,31 @@ def test_a_start_before_the_stop_is_reported_is_not_lost(world: World) -> None:
     world.turn()
     assert (entry(world).state, entry(world).enabled) == (PluginState.RUNNING, True)
     assert words(world.folder) == ["started", "stopped", "started"]
+
+
+def test_a_start_after_a_disable_while_the_agent_was_away_counts(world: World) -> None:
+    """The new agent finds it running; then it reads what supervisord has kept for it: the notice, and the start."""
+    world.supervisord.start("p")
+    world.kill_agent()
+    assert entry(world).up
+    world.agent.set_enabled(entry(world), False, "admin", notice=True)
+    world.agent.process_starting("p")
+    world.turn()
+    assert (entry(world).state, entry(world).enabled) == (PluginState.RUNNING, True)
+    # the other way round, and when it is the hub that says so
+    world.agent.set_enabled(entry(world), False, "admin", notice=True)
+    assert not entry(world).enabled
+    world.agent.set_enabled(entry(world), False, "admin")
+    world.agent.process_starting("p")
+    assert not entry(world).enabled
+
+
+def test_who_starts_a_disabled_one_while_the_agent_is_away_enables_it(world: World) -> None:
+    world.agent.set_enabled(entry(world), False, "admin")
+    world.supervisord.start("p")
+    world.kill_agent()
+    assert (entry(world).state, entry(world).enabled) == (PluginState.RUNNING, True)
+    # but one that was up already stays disabled
+    world.agent.set_enabled(entry(world), False, "admin")
+    world.kill_agent()
+    assert (entry(world).state, entry(world).enabled) == (PluginState.RUNNING, False)
