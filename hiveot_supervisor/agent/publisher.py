@@ -68,7 +68,7 @@ class Publisher:
 
     @property
     def busy(self) -> bool:
-        """More events wait or are under way than come of a few plugins: values that soon change again had better wait."""
+        """More events wait than come of a few plugins: values, which may soon change again, had better wait as well."""
         return self._state.last_seq - self._sent + len(self._inflight) >= WINDOW // 2
 
     @property
