@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 
+from hiveot_supervisor.credentials.trust import trust
 from hiveot_supervisor.hub.client import Account
 
 
@@ -30,7 +31,7 @@ def client_tls(account: Account) -> ssl.SSLContext:
     one. Raises FileProblem.
     """
     try:
-        context = ssl.create_default_context(cafile=str(account.ca_file))
+        context = trust(account.ca_file)
     except FileNotFoundError:
         raise FileProblem(f"the CA certificate {account.ca_file} does not exist yet") from None
     except OSError as exc:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 import secrets
-import ssl
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from hiveot_supervisor.credentials import store
+from hiveot_supervisor.credentials.trust import trust
 from hiveot_supervisor.errors import ConfigError, CredentialError
 from hiveot_supervisor.runtime import dynsec
 from hiveot_supervisor.runtime.accounts import Account, AccountStore
@@ -118,7 +118,7 @@ class ExternalBroker(ToldBroker):
     # parts
 
     def _open(self) -> RawMqtt:
-        context = ssl.create_default_context(cafile=str(self.ca_file))
+        context = trust(self.ca_file)
         return RawMqtt(self._host, self._port, context, server_name=self._host)
 
     def _connect(self) -> RawMqtt:

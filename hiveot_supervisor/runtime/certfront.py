@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from hiveot_supervisor.credentials.certificates import BACKDATE
+from hiveot_supervisor.credentials.trust import trust
 from hiveot_supervisor.errors import HubRefused
 from hiveot_supervisor.hub.limitlog import LimitedLog
 from hiveot_supervisor.runtime import mqttconnect
@@ -66,7 +67,7 @@ class CertificateFront:
     def start(self) -> None:
         """Listen. Raises BrokerError."""
         self._accepting = _server_context(self._files)
-        self._connecting = ssl.create_default_context(cafile=str(self._files.ca))
+        self._connecting = trust(self._files.ca)
         self._thread.start()
         try:
             self._run(self._serve())

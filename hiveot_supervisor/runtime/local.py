@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 import secrets
-import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from hiveot_supervisor.credentials.trust import trust
 from hiveot_supervisor.errors import HiveotError, HubError
 from hiveot_supervisor.runtime.logins import PROBE_USER, RUNTIME_USER
 from hiveot_supervisor.runtime.rawmqtt import REFUSED, RawMqtt
@@ -90,7 +90,7 @@ class LocalLogins:
         if self._socket is not None and user == RUNTIME_USER:
             connection = RawMqtt(self._socket)
         else:
-            context = ssl.create_default_context(cafile=str(self._ca_file))
+            context = trust(self._ca_file)
             connection = RawMqtt(self._host, self._port, context, server_name=self._server_name)
         try:
             name = client_id or f"{user}-{secrets.token_hex(4)}"

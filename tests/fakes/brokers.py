@@ -222,12 +222,14 @@ def listens(port: int) -> bool:
     return True
 
 
-def make_certificates(folder: Path) -> None:
-    """`ca.pem`, `server.pem`, `server.key` for localhost and 127.0.0.1."""
+def make_certificates(folder: Path, *, key_usage: bool = True) -> None:
+    """`ca.pem`, `server.pem`, `server.key` for localhost and 127.0.0.1. key_usage: the CA's says that it signs."""
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test CA")])
     ca = _certificate(ca_name, ca_key.public_key(), ca_name).add_extension(x509.BasicConstraints(True, None), True)
     ca = ca.add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), False)
+    if key_usage:
+        ca = ca.add_extension(x509.KeyUsage(False, False, False, False, False, True, True, False, False), True)
     server = _certificate(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hub")]), key.public_key(), ca_name)
     names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     server = server.add_extension(x509.SubjectAlternativeName(names), False)
