@@ -5,13 +5,13 @@
 #   PORT=8883           the hub's port in a home that `make run` makes
 #   PYTEST_ARGS="-k x"  more words for pytest
 #   QUICK=1, DOCS=1     of bench: two minutes instead of a quarter of an hour; write the figures into docs/benchmarks.md
-#   JOBS=3              test processes (default: one more than cores, as most tests wait for something)
+#   JOBS=4              test processes (default: two more than cores, as most tests wait for something)
 
 DIR ?= home
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-JOBS ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) + 1 )))
+JOBS ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) + 2 )))
 # the oldest supervisor that we work with; it needs setuptools, hence its own folder
 OLDEST := 4.2.5
 PROGRAMS := examples/plugins/sysinfo examples/make_home.py
