@@ -206,6 +206,7 @@ class Requests:
                 self._agent.stop(entry, Cause.OPERATOR, request.sender)
         for entry in entries:
             self._agent.stop(entry, Cause.OPERATOR, request.sender)
+        entries += [e for e in self._agent.table.plugins if e.coming]
         self._await(request, entries, starting=False, single=False, after=self._agent.stop_runtime if full else None)
 
     # -- outcomes
@@ -252,7 +253,7 @@ class Requests:
 
     def _settled(self, pending: _Pending, entry: Entry) -> bool:
         if not pending.starting:
-            return not entry.up
+            return not entry.up and not entry.coming
         if entry.again is not None or (entry.wanted is not None and entry.state is not PluginState.WAITING):
             return False
         if self._agent.ready(entry):

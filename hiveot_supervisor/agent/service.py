@@ -328,7 +328,7 @@ class Service:
         """Look at all processes: resources, strays, and what ended plugins have left behind."""
         roots = {name: e.pid for name, e in self.agent.table.entries.items() if e.running}
         usage, foreign = self.monitor.look(roots, self._supervisord)
-        up = [name for name, e in self.agent.table.entries.items() if e.up or e.intent is not None]
+        up = [name for name, e in self.agent.table.entries.items() if e.up or e.coming or e.intent is not None]
         self.agent.leftovers.end_escaped(escaped(foreign, str(self.paths.home), up))
         strays = find_strays(self.agent.launcher.plugins, foreign, str(self.paths.home))
         self.health.sampled(usage, strays)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
-from fakes.agent_world import HubAway, World
+from fakes.agent_world import HubAway, Quiet, World
 
 from hiveot_supervisor.agent import reconcile
+from hiveot_supervisor.agent.requests import Requests
 from hiveot_supervisor.agent.state import Reader
 from hiveot_supervisor.agent.table import Entry
+from hiveot_supervisor.hub.client import Request, Right
 from hiveot_supervisor.model import Cause, Plugin, PluginState, Policy, Restart
 
 TRUE = Path("/bin/true")
@@ -162,3 +166,35 @@ def test_who_starts_a_disabled_one_while_the_agent_is_away_enables_it(world: Wor
     world.agent.set_enabled(entry(world), False, "admin")
     world.kill_agent()
     assert (entry(world).state, entry(world).enabled) == (PluginState.RUNNING, False)
+
+
+class Answers(Quiet):
+    """Notes what the hub's users are answered."""
+
+    def __init__(self) -> None:
+        self.given: list[Any] = []
+
+    def respond(self, request: Request, value: Any) -> Future[None]:
+        self.given.append(value)
+        return Future()
+
+    def respond_error(self, request: Request, text: str, **_: Any) -> Future[None]:
+        self.given.append(text)
+        return Future()
+
+
+@pytest.mark.parametrize("name", ["stopPlugin", "stopAllPlugins"])
+def test_a_stop_is_answered_when_what_was_being_started_is_down(tmp_path: Path, name: str) -> None:
+    hub = Answers()
+    world = World(tmp_path, [Plugin("p", TRUE, restart=NEVER)], hub)
+    requests = Requests(world.agent)
+    world.agent.start(entry(world), Cause.OPERATOR)
+    value = "p" if name == "stopPlugin" else None
+    requests.handle(Request("Admin", name, "invokeaction", value, "admin", "1", Right.ADMIN))
+    requests.settle()
+    assert hub.given == []
+    world.turn()
+    requests.settle()
+    assert len(hub.given) == 1
+    assert not world.supervisord.processes["p"].pid
+    assert not entry(world).enabled
