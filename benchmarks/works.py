@@ -16,6 +16,9 @@ from pathlib import Path
 from peers import Peer, Stamps, descendants
 
 POLL = 0.001
+SHARE = 0.05
+"""Of a core, at most, that looking for many workers takes from those who start and stop them."""
+
 SETTLE = 5.0
 """Seconds after which the consequences of a start are over."""
 
@@ -37,10 +40,14 @@ def running(peer: Peer, count: int, *, notify: bool = False) -> Iterator[float]:
 
 def await_workers(peer: Peer, count: int, timeout: float = 180.0) -> None:
     deadline = time.monotonic() + timeout
-    while len(peer.workers()) != count:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{peer.name}: {len(peer.workers())} of {count} workers after {timeout:.0f} s")
-        time.sleep(POLL)
+    while True:
+        looked = time.monotonic()
+        if (found := len(peer.workers())) == count:
+            return
+        now = time.monotonic()
+        if now > deadline:
+            raise TimeoutError(f"{peer.name}: {found} of {count} workers after {timeout:.0f} s")
+        time.sleep(max(POLL, (now - looked) / SHARE))
 
 
 def stop(peer: Peer) -> float:
