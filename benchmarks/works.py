@@ -16,8 +16,9 @@ from pathlib import Path
 from peers import Peer, Stamps, descendants
 
 POLL = 0.001
-SHARE = 0.05
-"""Of a core, at most, that looking for many workers takes from those who start and stop them."""
+SHARE, SPREAD = 0.05, 0.02
+"""Looking for many workers takes processor time from those who start and stop them: at most this share of a core, as
+long as that makes the figure wrong by no more than this share of it."""
 
 SETTLE = 5.0
 """Seconds after which the consequences of a start are over."""
@@ -39,15 +40,15 @@ def running(peer: Peer, count: int, *, notify: bool = False) -> Iterator[float]:
 
 
 def await_workers(peer: Peer, count: int, timeout: float = 180.0) -> None:
-    deadline = time.monotonic() + timeout
+    begun = time.monotonic()
     while True:
         looked = time.monotonic()
         if (found := len(peer.workers())) == count:
             return
         now = time.monotonic()
-        if now > deadline:
+        if now > begun + timeout:
             raise TimeoutError(f"{peer.name}: {found} of {count} workers after {timeout:.0f} s")
-        time.sleep(max(POLL, (now - looked) / SHARE))
+        time.sleep(max(POLL, min((now - looked) / SHARE, (now - begun) * SPREAD)))
 
 
 def stop(peer: Peer) -> float:
