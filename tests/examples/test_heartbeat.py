@@ -89,7 +89,7 @@ def test_it_publishes_and_nobody_sees_the_token(home: Home, watch: Watcher, shel
 def test_it_goes_on_while_the_hub_is_away_and_takes_a_new_token(home: Home, watch: Watcher) -> None:
     good = home.token.read_text()
     home.token.write_text("wrong")
-    # with a second between two beats the broker ends between them: mosquitto_pub that has logged in waits for its return
+    # a second, so that the broker ends between two beats: mosquitto_pub waits for one that goes after its login
     run = home.run("heartbeat", "--interval=1")
     wait_until(lambda: "cannot publish" in run.said())
     home.token.write_text(good)
