@@ -153,15 +153,14 @@ class Teller:
         """
         if not self._hub.connected or not self._publisher.open or not self._dirty:
             return
-        mono = self._clock.monotonic()
-        if self._publisher.busy and mono - self._told_at < HELD_BACK:
+        now = self._now()
+        if self._publisher.busy and now.mono - self._told_at < HELD_BACK:
             return
-        self._told_at = mono
+        self._told_at = now.mono
         entries = self._table.entries
         changed = [entries[name] for name in sorted(self._dirty) if name in entries and entries[name].managed]
         gone = {name for name in self._dirty if name not in entries}
         self._dirty.clear()
-        now = self._now()
         self._board.publish(changed, gone, self.usage.get, now.wall, now.mono)
         for name in gone:
             self._state.forget(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from fakes.agent_world import World
@@ -17,19 +18,7 @@ from hiveot_supervisor.model import Cause, Condition, Dependency, Plugin, Plugin
 S = PluginState
 TRUE = Path("/bin/true")
 KINDS = st.sampled_from(
-    [
-        "wanted",
-        "wanted",
-        "wanted",
-        "unchained",
-        "asked",
-        "forked",
-        "running",
-        "running",
-        "failed",
-        "stopped",
-        "dependent",
-    ]
+    ["wanted"] * 3 + ["running"] * 2 + ["unchained", "asked", "forked", "failed", "stopped", "dependent"],
 )
 
 
@@ -69,9 +58,7 @@ def test_a_turn_decides_as_if_it_had_looked_at_all(
         plugins.append(Plugin(f"p{n}", TRUE, depends_on=depends))
     with tempfile.TemporaryDirectory() as folder:
         world = World(Path(folder), plugins)
-        world.agent.launcher = world.agent.launcher.__class__(
-            "launcher", world.agent.launcher.paths, TRUE, TRUE, plugins=tuple(plugins), start_wait=start_wait
-        )
+        world.agent.launcher = replace(world.agent.launcher, start_wait=start_wait)
         for entry, kind in zip(world.agent.table.plugins, kinds, strict=True):
             make(entry, kind)
         turns = Watched(world.agent)
